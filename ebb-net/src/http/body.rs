@@ -50,15 +50,42 @@ impl Reader {
         poll_fn(|cx| self.poll_more(cx, most)).await
     }
 
-    /// See [`more`](Self::more).
-    pub fn poll_more(&mut self, cx: &Context<'_>, most: usize) -> Poll<Result<bool, Error>> {
-        match self.try_more(most) {
-            Err(Error::Net(crate::Error::WouldBlock)) => {
-                self.stream.register(Interest::READ, cx.waker());
-                Poll::Pending
-            }
-            result => Poll::Ready(result),
+    fn poll_more(&mut self, cx: &Context<'_>, most: usize) -> Poll<Result<bool, Error>> {
+        let tried = self.try_more(most);
+        self.or_wait(cx, tried)
+    }
+
+    /// Lends what arrives to `f` where it lies, while nothing is available; keeps what `f` does not use up, at most `most` bytes of it.
+    /// `None` at the end of the stream.
+    pub fn poll_first<R>(
+        &mut self,
+        cx: &Context<'_>,
+        most: usize,
+        f: impl FnOnce(&[u8]) -> (usize, R),
+    ) -> Poll<Result<Option<R>, Error>> {
+        debug_assert!(self.available().is_empty());
+        let buffer = &mut self.buffer;
+        let got = self.stream.try_recv_with(|bytes| {
+            let (used, result) = f(bytes);
+            let rest = &bytes[used..];
+            let rest = &rest[..rest.len().min(most)];
+            let fits = rest.is_empty() || keep(buffer, rest, most);
+            (used + rest.len(), (fits, result))
+        });
+        let tried = match got {
+            Ok(Some((false, _))) => Err(Error::NoMemory),
+            Ok(got) => Ok(got.map(|(_, result)| result)),
+            Err(error) => Err(error.into()),
+        };
+        self.or_wait(cx, tried)
+    }
+
+    fn or_wait<T>(&self, cx: &Context<'_>, tried: Result<T, Error>) -> Poll<Result<T, Error>> {
+        if let Err(Error::Net(crate::Error::WouldBlock)) = tried {
+            self.stream.register(Interest::READ, cx.waker());
+            return Poll::Pending;
         }
+        Poll::Ready(tried)
     }
 
     fn try_more(&mut self, most: usize) -> Result<bool, Error> {
@@ -73,10 +100,7 @@ impl Reader {
         let buffer = &mut self.buffer;
         let got = self.stream.try_recv_with(|bytes| {
             let n = bytes.len().min(room);
-            if buffer.capacity() == 0 {
-                *buffer = Spare::buffer();
-            }
-            let fits = append(buffer, &bytes[..n], most);
+            let fits = keep(buffer, &bytes[..n], most);
             (n, fits)
         })?;
         match got {
@@ -87,7 +111,7 @@ impl Reader {
 
     /// Gives the memory back if nothing is in it.
     pub fn rest(&mut self) {
-        if self.buffer.is_empty() {
+        if self.buffer.is_empty() && self.buffer.capacity() > 0 {
             Spare::give_buffer(core::mem::take(&mut self.buffer));
         }
     }
@@ -320,6 +344,14 @@ impl<'c> Body<'c> {
             }
         }
     }
+}
+
+/// As [`append`], to a buffer that is lent if it is none yet.
+fn keep(buffer: &mut Vec<u8>, bytes: &[u8], most: usize) -> bool {
+    if buffer.capacity() == 0 {
+        *buffer = Spare::buffer();
+    }
+    append(buffer, bytes, most)
 }
 
 /// What a message may take of memory without a look at how much there is.

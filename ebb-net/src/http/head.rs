@@ -8,7 +8,7 @@ use core::{fmt, ops::Range, str};
 
 use bitflags::bitflags;
 
-use super::Error;
+use super::{Error, append};
 
 /// The most headers that a head may have, whatever the limits say.
 const MOST_HEADERS: usize = 100;
@@ -163,7 +163,7 @@ impl Head {
         set(&mut self.target, request.path);
         self.path = path_of(&self.target);
         self.minor = request.version.unwrap_or(0);
-        self.keep(input, length, request.headers);
+        self.keep(&input[..length], request.headers)?;
         Ok(Some(length))
     }
 
@@ -187,14 +187,16 @@ impl Head {
         self.target.clear();
         self.status = response.code.unwrap_or(0);
         self.minor = response.version.unwrap_or(0);
-        self.keep(input, length, response.headers);
+        self.keep(&input[..length], response.headers)?;
         Ok(Some(length))
     }
 
-    fn keep(&mut self, input: &[u8], length: usize, headers: &[httparse::Header<'_>]) {
+    fn keep(&mut self, input: &[u8], headers: &[httparse::Header<'_>]) -> Result<(), Error> {
         let base = input.as_ptr().addr();
         self.bytes.clear();
-        self.bytes.extend_from_slice(&input[..length]);
+        if !append(&mut self.bytes, input, input.len()) {
+            return Err(Error::NoMemory);
+        }
         self.headers.clear();
         let mut notes = Notes::default();
         self.headers.extend(headers.iter().map(|header| {
@@ -203,6 +205,7 @@ impl Head {
             (range(base, name), range(base, value))
         }));
         self.notes = notes;
+        Ok(())
     }
 
     /// A request names one host: in HTTP/1.1 it must, and never more (RFC 9112, section 3.2). A server on the way that took

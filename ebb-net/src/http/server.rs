@@ -151,14 +151,15 @@ where
     // Written so, and not as an `async fn`, which would keep room for its arguments beside what becomes of them.
     async move {
         loop {
-            let arrived = idle.more(&mut reader, limits).await;
-            if let Ok(false) = arrived {
+            let found = match idle.next(&mut reader, limits).await {
                 // Nothing was asked, so nothing is answered.
-                return Ok(());
-            }
+                Ok(None) => return Ok(()),
+                Ok(Some(found)) => found,
+                Err(error) => Err(error),
+            };
             served += 1;
             let is_last = served >= limits.requests;
-            if !Box::pin(exchange(arrived, &mut reader, limits, handler, is_last)).await? {
+            if !Box::pin(exchange(found, &mut reader, limits, handler, is_last)).await? {
                 return Ok(());
             }
             reader.rest();
@@ -166,13 +167,13 @@ where
     }
 }
 
-/// Reads a request of which something has `arrived`, and answers it, the connection's last one if that is so already. Whether the
+/// Answers the request that was `found`, when all of it is there, the connection's last one if that is so already. Whether the
 /// connection goes on.
 ///
 /// It has a box of its own, so that a connection that waits for a request does not keep room for what its handler needs. What seldom
 /// waits has another, for the same reason.
 async fn exchange<H>(
-    arrived: Result<bool, Error>,
+    found: Result<Found, Error>,
     reader: &mut Reader,
     limits: &Limits,
     handler: &H,
@@ -182,7 +183,7 @@ where
     H: AsyncFn(&mut Request<'_>) -> Response,
 {
     let stream = Rc::clone(reader.stream());
-    let found = match arrived.and_then(|_| next_head(reader, limits)) {
+    let found = match found {
         Ok(Found::Part(head)) => Box::pin(rest_of_head(reader, head, limits)).await,
         Ok(Found::Whole(head, framing)) => Ok((head, framing)),
         Err(error) => Err(error),
@@ -254,24 +255,34 @@ impl Idle {
         }
     }
 
-    /// Waits until bytes of a request have arrived. False at the end of the stream, or of the time.
-    fn more(
+    /// Waits until a request has arrived, or its beginning. `None` at the end of the stream, or of the time.
+    fn next(
         &mut self,
         reader: &mut Reader,
         limits: &Limits,
-    ) -> impl Future<Output = Result<bool, Error>> {
+    ) -> impl Future<Output = Result<Option<Result<Found, Error>>, Error>> {
         poll_fn(|cx| {
-            let arrived = match reader.available() {
-                [] => reader.poll_more(cx, limits.head),
-                _ => Poll::Ready(Ok(true)),
+            let found = match reader.available() {
+                // Usually all of it at once, and read from where it lies.
+                [] => reader.poll_first(cx, limits.head, |bytes| match find(bytes, limits) {
+                    Ok((used, found)) => (used, Ok(found)),
+                    Err(error) => (0, Err(error)),
+                }),
+                bytes => {
+                    let found = find(bytes, limits);
+                    Poll::Ready(Ok(Some(found.map(|(used, found)| {
+                        reader.consume(used);
+                        found
+                    }))))
+                }
             };
-            if arrived.is_ready() {
+            if found.is_ready() {
                 self.busy = true;
-                return arrived;
+                return found;
             }
             while Pin::new(&mut self.timer).poll(cx).is_ready() {
                 if !core::mem::take(&mut self.busy) {
-                    return Poll::Ready(Ok(false));
+                    return Poll::Ready(Ok(None));
                 }
                 self.timer = sleep(limits.idle_time);
             }
@@ -287,11 +298,12 @@ enum Found {
     Part(Box<Head>),
 }
 
-fn next_head(reader: &mut Reader, limits: &Limits) -> Result<Found, Error> {
+/// Looks for a head in front of `bytes`; how many it has if all of it is there.
+fn find(bytes: &[u8], limits: &Limits) -> Result<(usize, Found), Error> {
     let mut head = Spare::head();
-    Ok(match take_head(reader, &mut head, limits)? {
-        Some(framing) => Found::Whole(head, framing),
-        None => Found::Part(head),
+    Ok(match read_head(bytes, &mut head, limits)? {
+        Some((length, framing)) => (length, Found::Whole(head, framing)),
+        None => (0, Found::Part(head)),
     })
 }
 
@@ -306,7 +318,9 @@ async fn rest_of_head(
             if !reader.more(limits.head).await? {
                 return Err(Error::Truncated);
             }
-            if let Some(framing) = take_head(reader, &mut head, limits)? {
+            let found = read_head(reader.available(), &mut head, limits)?;
+            if let Some((length, framing)) = found {
+                reader.consume(length);
                 return Ok(framing);
             }
         }
@@ -315,19 +329,18 @@ async fn rest_of_head(
     Ok((head, framing))
 }
 
-/// Takes a head from what has been received; `None` when it is not complete. Empty lines in front of a request are skipped
-/// (RFC 9112, section 2.2); httparse does it.
-fn take_head(
-    reader: &mut Reader,
+/// Reads the head in front of `bytes`: its length, and how the body ends; `None` when it is not complete. Empty lines in front of a
+/// request are skipped (RFC 9112, section 2.2); httparse does it.
+fn read_head(
+    bytes: &[u8],
     head: &mut Head,
     limits: &Limits,
-) -> Result<Option<Framing>, Error> {
-    let Some(length) = head.parse_request(reader.available(), limits.head, limits.headers)? else {
+) -> Result<Option<(usize, Framing)>, Error> {
+    let Some(length) = head.parse_request(bytes, limits.head, limits.headers)? else {
         return Ok(None);
     };
-    reader.consume(length);
     head.check_host()?;
-    head.request_framing().map(Some)
+    Ok(Some((length, head.request_framing()?)))
 }
 
 /// Answers what could not be read, and ends the connection.
