@@ -50,7 +50,7 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let us = |since: Instant| u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
         if let Some(read) = self.read.get() {
-            self.counts.latency.record(us(read));
+            self.counts.has_taken(us(read));
         }
         if let Some(ran) = self.ran.get() {
             self.counts.acknowledging.record(us(ran));

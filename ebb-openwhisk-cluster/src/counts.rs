@@ -82,6 +82,8 @@ pub struct Counts {
     pub lag: AtomicI64,
     /// From taking a message to the bus having the last acknowledgement of it.
     pub latency: Times,
+    /// About what that takes at present, in microseconds; 0 before the first has ended.
+    pub recent_us: AtomicU64,
     /// From the end of a run to the bus having its acknowledgement.
     pub acknowledging: Times,
     /// Actions in the cache.
@@ -121,6 +123,7 @@ impl Default for Counts {
             unacknowledged: Counter::default(),
             lag: AtomicI64::new(-1),
             latency: Times::default(),
+            recent_us: AtomicU64::new(0),
             acknowledging: Times::default(),
             cached: Counter::default(),
             cached_bytes: Counter::default(),
@@ -142,6 +145,16 @@ impl Counts {
     /// Activations that have begun and not been acknowledged.
     pub fn running(&self) -> i64 {
         self.running.load(Ordering::Relaxed)
+    }
+
+    /// An activation has been acknowledged, so long after it was taken.
+    pub fn has_taken(&self, us: u64) {
+        self.latency.record(us);
+        let recent_us = match self.recent_us.load(Ordering::Relaxed) {
+            0 => us,
+            recent_us => recent_us - recent_us / 8 + us / 8,
+        };
+        self.recent_us.store(recent_us, Ordering::Relaxed);
     }
 
     /// What containers there are, as JSON.

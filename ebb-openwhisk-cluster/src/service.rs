@@ -87,7 +87,7 @@ impl Service {
         let counts = Arc::new(Counts::default());
         let topic = options.settings.topic();
         ensure_topic(&options.brokers, &topic).await?;
-        let kafka = Kafka::new(&options.brokers)?;
+        let kafka = Kafka::of_invoker(&options.brokers, &counts)?;
         let most = match options.scheduler {
             Some(_) => CREATIONS,
             None => options.slots,

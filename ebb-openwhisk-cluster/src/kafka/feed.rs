@@ -1,61 +1,56 @@
-//! The feed. The consumer is polled by a thread of its own, because polling and committing block.
+//! The feed. librdkafka wakes the core's task when there are messages or when a commit has ended, and that task reads and commits; neither
+//! blocks.
 //!
 //! What must hold:
 //! - A message is handed over when its offset has been committed, and never without: after a crash nothing runs a second time, and what
 //!   was handed over and not acknowledged is lost, as in the reference (`MessageConsumer.scala`, "at most once"). Messages
 //!   whose commit failed are read again.
+//! - Order is kept.
 //! - No more is taken from the topic than there is room for.
+//! - One commit at a time is on its way: librdkafka makes some that fail again later, and an earlier offset that arrives after a later one
+//!   would take that back. Messages that come meanwhile are read, and committed together when it has ended.
+//! - What has been read and is not being committed when the group is shared out anew is dropped: its partition may be somebody else's, and if
+//!   not it comes again, from the last commit on.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use ebb::sync::queue;
+use ebb::time::{self, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::pace::Pace;
+use super::queue::{Queue, Signal};
 use super::{Brokers, tell};
 use crate::counts::Counts;
 use crate::seam::Feed;
 
-/// What the thread that polls and the core that runs share.
-struct Room {
-    state: Mutex<RoomState>,
-    changed: Condvar,
+/// What the consumer tells.
+struct Member {
+    counts: Arc<Counts>,
+    /// How often partitions have come to this one or gone from it.
+    shared_out: AtomicU64,
+    /// Which, of those times that have not been looked at.
+    moved: Mutex<Vec<i32>>,
 }
 
-struct RoomState {
-    /// Messages that may be taken.
-    free: usize,
-    is_closed: bool,
-}
-
-impl Room {
-    fn state(&self) -> MutexGuard<'_, RoomState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for room; how much there is, or `None` when the feed is closed.
-    fn wait(&self) -> Option<usize> {
-        let state = self.state();
-        let wait = self
-            .changed
-            .wait_while(state, |state| state.free == 0 && !state.is_closed);
-        let state = wait.unwrap_or_else(PoisonError::into_inner);
-        (!state.is_closed).then_some(state.free)
+impl Member {
+    fn moved(&self) -> MutexGuard<'_, Vec<i32>> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The consumer's figures.
-struct Lag(Arc<Counts>);
-
-impl ClientContext for Lag {
+impl ClientContext for Member {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tell(level, &format!("{facility} {message}"));
     }
@@ -71,22 +66,78 @@ impl ClientContext for Lag {
             .flat_map(|t| t.partitions.values());
         let known = partitions.map(|p| p.consumer_lag).filter(|&lag| lag >= 0);
         if let Some(lag) = known.reduce(|a, b| a + b) {
-            self.0.lag.store(lag, Ordering::Relaxed);
+            self.counts.lag.store(lag, Ordering::Relaxed);
         }
     }
 }
 
-impl ConsumerContext for Lag {}
+impl ConsumerContext for Member {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(partitions) | Rebalance::Revoke(partitions) = rebalance {
+            let partitions = partitions.elements();
+            let partitions = partitions.iter().map(|of_all| of_all.partition());
+            self.moved().extend(partitions);
+        }
+        self.shared_out.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+type Reader = BaseConsumer<Member>;
+
+/// A consumer and its queues. The queues go first, because they hold the consumer.
+struct Consuming {
+    arrivals: Queue<Reader>,
+    commits: Queue<Reader>,
+    consumer: Arc<Reader>,
+}
 
 /// The feed: one topic with one partition, as a consumer group of the topic's name.
 pub struct KafkaFeed {
-    room: Arc<Room>,
-    messages: std::cell::RefCell<queue::Receiver<Vec<u8>>>,
-    thread: Option<JoinHandle<()>>,
+    topic: String,
+    /// Told when there may be something to read, to commit, or to hand over.
+    signal: Arc<Signal>,
+    /// Messages that may be read.
+    free: Cell<usize>,
+    pace: Pace,
+    is_closed: Cell<bool>,
+    messages: RefCell<Messages>,
+    /// Until it has left the group.
+    consuming: RefCell<Option<Consuming>>,
+    leaving: Cell<Option<JoinHandle<()>>>,
+    again: Arc<Again>,
 }
 
-/// How long one poll waits.
-const POLL: Duration = Duration::from_millis(100);
+/// Messages by how far they are.
+#[derive(Default)]
+struct Messages {
+    read: VecDeque<Read>,
+    /// Of one partition, in their order.
+    being_committed: Vec<Read>,
+    /// The partition of these has moved meanwhile.
+    is_anothers: bool,
+    committed: VecDeque<Vec<u8>>,
+    /// When those that were read are committed.
+    waits_until: Option<Instant>,
+    /// `Member::shared_out` when the last was read.
+    shared_out: u64,
+    /// What is read while `shared_out` is this is not from the last commit on.
+    passed_over: Option<u64>,
+}
+
+struct Read {
+    partition: i32,
+    offset: i64,
+    payload: Vec<u8>,
+}
+
+/// Going back in the topic, which blocks and has a thread.
+#[derive(Default)]
+struct Again {
+    is_under_way: AtomicBool,
+    /// It could not be gone back, so the group has been joined anew.
+    has_joined: AtomicBool,
+}
+
 /// How long going back in a topic may take.
 const SEEK: Duration = Duration::from_secs(10);
 /// How long it is waited after a failure.
@@ -118,147 +169,257 @@ impl KafkaFeed {
             &brokers.consumer,
         );
         let wrong = |error: KafkaError| format!("the consumer of {topic}: {error}");
-        let context = Lag(Arc::clone(counts));
-        let consumer: BaseConsumer<Lag> =
-            BaseConsumer::from_config_and_context(&config, context).map_err(wrong)?;
-        consumer.subscribe(&[topic]).map_err(wrong)?;
-        let (sender, messages) = queue::queue(most);
-        let room = Arc::new(Room {
-            state: Mutex::new(RoomState {
-                free: most,
-                is_closed: false,
-            }),
-            changed: Condvar::new(),
-        });
-        let shared = Arc::clone(&room);
-        let thread = std::thread::Builder::new()
-            .name("whisk feed".into())
-            .spawn(move || take(&consumer, &shared, &sender))
-            .map_err(|error| format!("a thread for the consumer of {topic}: {error}"))?;
+        let member = Member {
+            counts: Arc::clone(counts),
+            shared_out: AtomicU64::new(0),
+            moved: Mutex::default(),
+        };
+        let consumer = Reader::from_config_and_context(&config, member).map_err(wrong)?;
+        let (consumer, signal) = (Arc::new(consumer), Arc::new(Signal::default()));
+        let arrivals = Queue::consumer(&consumer, &signal);
+        let none = || format!("the consumer of {topic} has no queue");
+        let consuming = Consuming {
+            arrivals: arrivals.ok_or_else(none)?,
+            commits: Queue::commits(&consumer, &signal).ok_or_else(none)?,
+            consumer,
+        };
+        consuming.consumer.subscribe(&[topic]).map_err(wrong)?;
+        signal.tell();
         Ok(Self {
-            room,
-            messages: messages.into(),
-            thread: Some(thread),
+            topic: topic.to_owned(),
+            signal,
+            free: Cell::new(most),
+            pace: Pace::default(),
+            is_closed: Cell::new(false),
+            messages: RefCell::default(),
+            consuming: RefCell::new(Some(consuming)),
+            leaving: Cell::new(None),
+            again: Arc::default(),
         })
     }
 
     /// Takes nothing more from the topic. What was taken comes out, and then nothing.
     pub fn close(&self) {
-        self.room.state().is_closed = true;
-        self.room.changed.notify_all();
+        self.is_closed.set(true);
+        self.signal.tell();
+    }
+
+    /// What comes next, or until when to wait for it at most.
+    fn look(&self, is_told: bool) -> ControlFlow<Option<Vec<u8>>, Option<Instant>> {
+        let mut messages = self.messages.borrow_mut();
+        if is_told {
+            self.advance(&mut messages);
+        }
+        let next = messages.committed.pop_front();
+        match next.is_some() || self.consuming.borrow().is_none() {
+            true => ControlFlow::Break(next),
+            false => ControlFlow::Continue(messages.waits_until),
+        }
+    }
+
+    /// Does what can be done now. Whatever can be done later tells the signal.
+    fn advance(&self, messages: &mut Messages) {
+        let mut consuming = self.consuming.borrow_mut();
+        let Some(Consuming {
+            arrivals,
+            commits,
+            consumer,
+        }) = consuming.as_ref()
+        else {
+            return;
+        };
+        messages.waits_until = None;
+        while let Some(result) = commits.committed() {
+            match result {
+                Ok(()) => {
+                    let committed = messages.being_committed.drain(..);
+                    messages
+                        .committed
+                        .extend(committed.map(|read| read.payload));
+                }
+                Err(error) => self.has_failed(messages, consumer, error),
+            }
+        }
+        if self.is_closed.get() {
+            if messages.being_committed.is_empty() {
+                self.leave(consuming.take());
+            }
+            return;
+        }
+        if self.again.is_under_way.load(Ordering::Acquire) {
+            return;
+        }
+        if self.again.has_joined.swap(false, Ordering::Relaxed) {
+            messages.passed_over = Some(messages.shared_out);
+        }
+        self.read(messages, consumer, arrivals);
+        let may_commit = messages.being_committed.is_empty() && !messages.read.is_empty();
+        if may_commit && self.free.get() > 0 {
+            messages.waits_until = self.pace.wait(&consumer.context().counts);
+        }
+        if may_commit
+            && messages.waits_until.is_none()
+            && let Err(error) = messages.commit(&self.topic, commits)
+        {
+            self.has_failed(messages, consumer, error);
+        }
+    }
+
+    /// Reads what is there and has room.
+    fn read(&self, messages: &mut Messages, consumer: &Reader, arrivals: &Queue<Reader>) {
+        while self.free.get() > 0 {
+            let polled = consumer.poll(Duration::ZERO);
+            let shared_out = consumer.context().shared_out.load(Ordering::Relaxed);
+            if shared_out != messages.shared_out {
+                messages.shared_out = shared_out;
+                let moved = std::mem::take(&mut *consumer.context().moved());
+                let has_moved = |read: &Read| moved.contains(&read.partition);
+                messages.is_anothers |= messages.being_committed.iter().any(has_moved);
+                self.drop_read(messages, has_moved);
+            }
+            match polled {
+                Some(Ok(_)) if messages.passed_over == Some(shared_out) => {}
+                Some(Ok(message)) => {
+                    self.free.set(self.free.get() - 1);
+                    messages.read.push_back(Read {
+                        partition: message.partition(),
+                        offset: message.offset(),
+                        payload: message.payload().unwrap_or_default().to_vec(),
+                    });
+                }
+                // librdkafka goes on by itself; what lasts is told by its own log.
+                Some(Err(error)) => eprintln!("whisk-invoker: Kafka: {error}"),
+                // It may have been something else than a message.
+                None if arrivals.is_empty() => break,
+                None => {}
+            }
+        }
+    }
+
+    /// Drops such messages of those that were read.
+    fn drop_read(&self, messages: &mut Messages, is_such: impl Fn(&Read) -> bool) {
+        let before = messages.read.len();
+        messages.read.retain(|read| !is_such(read));
+        self.free
+            .set(self.free.get() + before - messages.read.len());
+    }
+
+    /// Sees to it that messages come again whose commit has failed, and those behind them.
+    fn has_failed(&self, messages: &mut Messages, consumer: &Arc<Reader>, why: RDKafkaErrorCode) {
+        let failed = std::mem::take(&mut messages.being_committed);
+        let Some(first) = failed.first() else { return };
+        let (count, topic) = (failed.len(), &self.topic);
+        eprintln!(
+            "whisk-invoker: {count} messages of {topic} are read again, because their offsets cannot be committed: {why}"
+        );
+        self.free.set(self.free.get() + count);
+        if messages.is_anothers {
+            // Whoever has it now began at the last commit, and so does this one if it gets it again.
+            return;
+        }
+        self.drop_read(messages, |read| read.partition == first.partition);
+        self.go_back(consumer, first.partition, first.offset);
+    }
+
+    fn go_back(&self, consumer: &Arc<Reader>, partition: i32, offset: i64) {
+        self.again.is_under_way.store(true, Ordering::Relaxed);
+        let (topic, reader) = (self.topic.clone(), Arc::clone(consumer));
+        let (again, signal) = (Arc::clone(&self.again), Arc::clone(&self.signal));
+        let goes_back = move || {
+            if let Err(error) = reader.seek(&topic, partition, Offset::Offset(offset), SEEK) {
+                again.join(&reader, &topic, &error);
+            }
+            drop(reader);
+            std::thread::sleep(AFTER_FAILURE);
+            again.is_under_way.store(false, Ordering::Release);
+            signal.tell();
+        };
+        let thread = Builder::new().name("whisk seek".into());
+        if let Err(error) = thread.spawn(goes_back) {
+            self.again.join(consumer, &self.topic, &error);
+            self.again.is_under_way.store(false, Ordering::Relaxed);
+            self.signal.tell();
+        }
+    }
+
+    /// Leaves the group, so that the next one need not wait for this one's session to end. It blocks and has a thread.
+    fn leave(&self, consuming: Option<Consuming>) {
+        if let Some(Consuming { consumer, .. }) = consuming {
+            let thread = Builder::new().name("whisk leave".into());
+            self.leaving.set(thread.spawn(move || drop(consumer)).ok());
+        }
+    }
+}
+
+impl Again {
+    /// Whoever joins the group begins at the last commit.
+    fn join(&self, consumer: &Reader, topic: &str, why: &dyn std::fmt::Display) {
+        eprintln!(
+            "whisk-invoker: the group of {topic} is joined anew, because it cannot be read again: {why}"
+        );
+        consumer.unsubscribe();
+        if let Err(error) = consumer.subscribe(&[topic]) {
+            eprintln!("whisk-invoker: {topic} cannot be subscribed to: {error}");
+        }
+        self.has_joined.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Messages {
+    /// Begins to commit what can go in one commit.
+    fn commit(&mut self, topic: &str, commits: &Queue<Reader>) -> Result<(), RDKafkaErrorCode> {
+        let Some(partition) = self.read.front().map(|first| first.partition) else {
+            return Ok(());
+        };
+        let its = self
+            .read
+            .iter()
+            .take_while(|read| read.partition == partition);
+        let count = its.count();
+        self.being_committed.extend(self.read.drain(..count));
+        self.is_anothers = false;
+        let last = self.being_committed.last().map_or(0, |last| last.offset);
+        let mut offsets = TopicPartitionList::new();
+        let next = Offset::Offset(last + 1);
+        offsets
+            .add_partition_offset(topic, partition, next)
+            .map_err(|error| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))?;
+        commits.commit(&offsets)
     }
 }
 
 impl Drop for KafkaFeed {
     fn drop(&mut self) {
-        self.close();
-        if let Some(thread) = self.thread.take() {
-            // It leaves the group, so that the next one need not wait for this one's session to end.
+        drop(self.consuming.take());
+        if let Some(thread) = self.leaving.take() {
             let _ = thread.join();
         }
     }
 }
 
 impl Feed for KafkaFeed {
-    #[expect(
-        clippy::await_holding_refcell_ref,
-        reason = "one task takes the messages"
-    )]
     async fn next(&self) -> Option<Vec<u8>> {
-        self.messages.borrow_mut().recv().await
+        let mut is_told = self.signal.take();
+        loop {
+            match self.look(is_told) {
+                ControlFlow::Break(next) => return next,
+                ControlFlow::Continue(None) => self.signal.told().await,
+                // Either way it is time to look.
+                ControlFlow::Continue(Some(until)) => {
+                    let rest = until - Instant::now();
+                    let _ = time::timeout(rest, self.signal.told()).await;
+                }
+            }
+            is_told = true;
+        }
     }
 
     fn processed(&self) {
-        let mut state = self.room.state();
-        state.free += 1;
-        // The thread waits for room when there is none, and to tell it takes a system call.
-        if state.free == 1 {
-            self.room.changed.notify_all();
+        let free = self.free.get();
+        self.free.set(free + 1);
+        // Nothing is read while there is no room.
+        if free == 0 {
+            self.signal.tell();
         }
     }
-}
-
-/// Takes messages as long as there is room, until the feed is closed.
-fn take(consumer: &BaseConsumer<Lag>, room: &Room, sender: &queue::Sender<Vec<u8>>) {
-    while let Some(free) = room.wait() {
-        let batch = peek(consumer, free);
-        let (Some(first), Some(last)) = (batch.first(), batch.last()) else {
-            continue;
-        };
-        let (topic, partition) = (&first.topic, first.partition);
-        let mut offsets = TopicPartitionList::new();
-        let next = Offset::Offset(last.offset + 1);
-        let added = offsets.add_partition_offset(topic, partition, next);
-        let committed = added.and_then(|()| consumer.commit(&offsets, CommitMode::Sync));
-        if let Err(error) = committed {
-            eprintln!(
-                "whisk-invoker: {} messages of {topic} are read again, because their offsets cannot be committed: {error}",
-                batch.len()
-            );
-            let from = Offset::Offset(first.offset);
-            if let Err(error) = consumer.seek(topic, partition, from, SEEK) {
-                // Whoever joins the group begins at the last commit.
-                eprintln!(
-                    "whisk-invoker: the group of {topic} is joined anew, because it cannot be read again: {error}"
-                );
-                consumer.unsubscribe();
-                if let Err(error) = consumer.subscribe(&[topic]) {
-                    eprintln!("whisk-invoker: {topic} cannot be subscribed to: {error}");
-                }
-            }
-            std::thread::sleep(AFTER_FAILURE);
-            continue;
-        }
-        room.state().free -= batch.len();
-        for taken in batch {
-            // There is a place for as many as there was room for.
-            let _ = sender.push(taken.payload);
-        }
-    }
-}
-
-struct Taken {
-    topic: String,
-    partition: i32,
-    offset: i64,
-    payload: Vec<u8>,
-}
-
-/// The messages of one partition that are there, at most so many; waits a bit for the first one.
-fn peek(consumer: &BaseConsumer<Lag>, most: usize) -> Vec<Taken> {
-    let mut batch: Vec<Taken> = Vec::new();
-    let mut wait = POLL;
-    while batch.len() < most {
-        match consumer.poll(wait) {
-            None => break,
-            Some(Err(error)) => {
-                // librdkafka goes on by itself; what lasts is told by its own log.
-                if batch.is_empty() {
-                    eprintln!("whisk-invoker: Kafka: {error}");
-                    std::thread::sleep(POLL);
-                }
-                break;
-            }
-            Some(Ok(message)) => {
-                let taken = Taken {
-                    topic: message.topic().to_owned(),
-                    partition: message.partition(),
-                    offset: message.offset(),
-                    payload: message.payload().unwrap_or_default().to_vec(),
-                };
-                let is_other = batch
-                    .first()
-                    .is_some_and(|first| first.partition != taken.partition);
-                if is_other {
-                    // One partition at a time is committed; this one comes again.
-                    let from = Offset::Offset(taken.offset);
-                    let _ = consumer.seek(&taken.topic, taken.partition, from, POLL);
-                    break;
-                }
-                batch.push(taken);
-            }
-        }
-        wait = Duration::ZERO;
-    }
-    batch
 }

@@ -1,15 +1,19 @@
 //! Kafka, through librdkafka: the real bus and the real feed (`feed`).
 //!
-//! librdkafka has threads of its own; what they report wakes tasks of a core.
+//! librdkafka has threads of its own; what they report wakes tasks of a core, which look at it there: a thread between would have to be
+//! woken, too.
 
 mod feed;
+mod pace;
+mod queue;
 
 use std::collections::HashMap;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ebb::sync::oneshot;
-use ebb::time;
+use ebb::{spawn, time};
 use ebb_openwhisk::json::Json;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
@@ -17,13 +21,14 @@ use rdkafka::config::{
     ClientConfig, FromClientConfig, FromClientConfigAndContext, RDKafkaLogLevel,
 };
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{
-    BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
-};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
+use crate::counts::Counts;
 use crate::seam::{Both, Bus, SendError};
 
 pub use feed::KafkaFeed;
+use pace::Pace;
+use queue::{Queue, Signal};
 
 /// How a broker is reached, and what is said to all clients.
 #[derive(Clone, Debug)]
@@ -118,7 +123,47 @@ fn send_error(error: &KafkaError) -> SendError {
 }
 
 /// The bus.
-pub struct Kafka(Arc<ThreadedProducer<Deliveries>>);
+#[derive(Clone)]
+pub struct Kafka(Rc<Producing>);
+
+/// A producer and its queue. The queue goes first, because it holds the producer.
+struct Producing {
+    reports: Queue<BaseProducer<Deliveries>>,
+    producer: Arc<BaseProducer<Deliveries>>,
+    /// Told when there are reports, and at the end.
+    signal: Arc<Signal>,
+    pace: Pace,
+    counts: Option<Arc<Counts>>,
+}
+
+impl Producing {
+    /// Tells of all that has arrived.
+    fn report(&self) {
+        loop {
+            self.producer.poll(Duration::ZERO);
+            if self.reports.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Producing {
+    fn drop(&mut self) {
+        self.signal.tell();
+    }
+}
+
+/// Tells of what has arrived as long as there is a producer.
+async fn report(producing: Weak<Producing>, signal: Arc<Signal>) {
+    loop {
+        signal.told().await;
+        match producing.upgrade() {
+            Some(producing) => producing.report(),
+            None => return,
+        }
+    }
+}
 
 /// How long a message is tried before it is given up.
 const DELIVERY_MS: &str = "300000";
@@ -133,6 +178,18 @@ impl Kafka {
     /// # Errors
     /// A setting that librdkafka does not know.
     pub fn new(brokers: &Brokers) -> Result<Self, String> {
+        Self::with(brokers, None)
+    }
+
+    /// The same, which heeds how many calls are under way.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn of_invoker(brokers: &Brokers, counts: &Arc<Counts>) -> Result<Self, String> {
+        Self::with(brokers, Some(Arc::clone(counts)))
+    }
+
+    fn with(brokers: &Brokers, counts: Option<Arc<Counts>>) -> Result<Self, String> {
         let bytes = brokers.message_bytes.to_string();
         let config = brokers.config(
             &[
@@ -151,36 +208,51 @@ impl Kafka {
             ],
             &brokers.producer,
         );
-        let producer = ThreadedProducer::from_config_and_context(&config, Deliveries);
+        let producer = BaseProducer::from_config_and_context(&config, Deliveries);
         let producer = producer.map_err(|error| format!("the producer for Kafka: {error}"))?;
-        Ok(Self(Arc::new(producer)))
+        let (producer, signal) = (Arc::new(producer), Arc::new(Signal::default()));
+        let reports = Queue::main(&producer, &signal);
+        let producing = Rc::new(Producing {
+            reports: reports.ok_or("the producer for Kafka has no queue")?,
+            producer,
+            signal: Arc::clone(&signal),
+            pace: Pace::default(),
+            counts,
+        });
+        signal.tell();
+        drop(spawn(report(Rc::downgrade(&producing), signal)));
+        Ok(Self(producing))
     }
 
     /// Waits until what was sent has left. Blocks.
     pub fn flush(&self) {
-        let _ = self.0.flush(FLUSH);
+        let _ = self.0.producer.flush(FLUSH);
     }
-}
 
-impl Clone for Kafka {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl Kafka {
     /// Queues a message. What is queued for one topic leaves in this order.
     async fn queue(&self, topic: &str, message: &Json) -> Result<Delivery, SendError> {
         loop {
             let (delivered, delivery) = oneshot::channel();
             let record = BaseRecord::<(), str, _>::with_opaque_to(topic, Box::new(delivered));
-            match self.0.send(record.payload(message.as_str())) {
+            match self.0.producer.send(record.payload(message.as_str())) {
                 Ok(()) => return Ok(delivery),
                 Err((error, _)) => match error.rdkafka_error_code() {
                     Some(RDKafkaErrorCode::QueueFull) => time::sleep(FULL).await,
                     _ => return Err(send_error(&error)),
                 },
             }
+        }
+    }
+}
+
+impl Kafka {
+    /// Waits for others to go with it.
+    async fn gather(&self) {
+        let Some(counts) = &self.0.counts else { return };
+        if let Some(until) = self.0.pace.wait(counts) {
+            time::sleep_until(until).await;
+            // The first one of those that have waited goes, and the others with it.
+            let _ = self.0.pace.wait(counts);
         }
     }
 }
@@ -193,10 +265,12 @@ async fn arrival(queued: Result<Delivery, SendError>) -> Result<(), SendError> {
 
 impl Bus for Kafka {
     async fn send(&self, topic: &str, message: &Json) -> Result<(), SendError> {
+        self.gather().await;
         arrival(self.queue(topic, message).await).await
     }
 
     async fn send_both(&self, topic: &str, [first, second]: [&Json; 2]) -> Both {
+        self.gather().await;
         let first = self.queue(topic, first).await;
         if let Err(SendError::TooLarge) = first {
             return (arrival(first).await, None);

@@ -162,6 +162,91 @@ fn a_commit_that_fails_for_any_reason_is_made_again() {
     });
 }
 
+/// Sends messages one after the other beside a feed that is read, on a cluster whose answers take so long that messages are read while a
+/// commit is on its way, of which the first is refused so.
+async fn reads_on_while_it_commits(
+    cluster: &Cluster,
+    brokers: &Brokers,
+    refused: RDKafkaRespErr,
+) -> Rc<KafkaFeed> {
+    const COUNT: usize = 12;
+    send_all(brokers, 0..1).await;
+    let feed = feed(brokers, COUNT);
+    assert_eq!(next(&feed).await, Some(0));
+    feed.processed();
+    let answers_take = Duration::from_millis(150);
+    cluster
+        .broker_round_trip_time(1, answers_take)
+        .expect("there is such a broker");
+    cluster.request_errors(RDKafkaApiKey::OffsetCommit, &[refused]);
+    let kafka = Kafka::new(brokers).expect("a producer");
+    for number in 1..=COUNT {
+        let kafka = kafka.clone();
+        drop(spawn(async move {
+            // Not all in one fetch.
+            time::sleep(Duration::from_millis(40 * number as u64)).await;
+            kafka.send("invoker0", &json(number)).await
+        }));
+    }
+    for number in 1..=COUNT {
+        assert_eq!(next(&feed).await, Some(number), "after {refused:?}");
+    }
+    let more = time::timeout(2 * MOMENT, feed.next()).await;
+    assert!(more.is_err(), "a message came twice after {refused:?}");
+    feed
+}
+
+#[test]
+fn behind_a_commit_that_fails_messages_that_were_read_meanwhile_come_once_and_in_order() {
+    on_a_cluster(async |cluster, brokers| {
+        let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+        reads_on_while_it_commits(cluster, brokers, refused).await;
+    });
+}
+
+#[test]
+fn a_commit_that_librdkafka_makes_again_takes_no_later_one_back() {
+    on_a_cluster(async |cluster, brokers| {
+        let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+        let first = reads_on_while_it_commits(cluster, brokers, refused).await;
+        drop(first);
+        let second = feed(brokers, 100);
+        send_all(brokers, 100..101).await;
+        // All before had been handed over.
+        assert_eq!(next(&second).await, Some(100));
+    });
+}
+
+#[test]
+fn what_is_being_committed_when_a_feed_is_closed_comes_out() {
+    on_a_cluster(async |cluster, brokers| {
+        let first = feed(brokers, 4);
+        send_all(brokers, 0..1).await;
+        assert_eq!(next(&first).await, Some(0));
+        let answers_take = Duration::from_millis(300);
+        cluster
+            .broker_round_trip_time(1, answers_take)
+            .expect("there is such a broker");
+        send_all(brokers, 1..10).await;
+        let mut came = 1;
+        // It is closed while a commit is on its way, or none is.
+        if let Ok(Some(_)) = time::timeout(Duration::from_millis(100), first.next()).await {
+            came += 1;
+        }
+        first.close();
+        while let Some(number) = next(&first).await {
+            assert_eq!(number, came);
+            came += 1;
+        }
+        assert!(came <= 4, "{came} came");
+        drop(first);
+        let second = feed(brokers, 100);
+        for number in came..10 {
+            assert_eq!(next(&second).await, Some(number));
+        }
+    });
+}
+
 #[test]
 fn a_message_that_is_too_large_is_told_so_whoever_notices() {
     on_a_cluster(async |cluster, brokers| {
