@@ -89,7 +89,7 @@ impl Limits {
         let part = usize::try_from(memory / cores.max(1) as u64).unwrap_or(usize::MAX);
         let most = Self::default();
         Self {
-            // A connection without data takes about 800 bytes.
+            // A connection without data takes about 550 bytes.
             connections: most.connections.min(part / 16 / 1024),
             received: most.received.min(part / 16),
             sent: most.sent.min(part / 16),
