@@ -10,7 +10,8 @@ use benches::{
     get::{FREE, HOLD, get_agent},
     goal, goal_at_least, median, quick,
     servers::Servers,
-    sides::{Counting, Side, effort, linux_guest, ratio, value_of},
+    sides::{Counting, Side, effort, linux_guest, value_of},
+    turns::ratio,
 };
 use test_support::{cargo, scratch, tools};
 

@@ -17,7 +17,8 @@ use benches::{
     load::{Figures, Generator, Load, Protocol, mix, uniform},
     quick,
     servers::Servers,
-    sides::{Counting, Pair, Side, agent, effort, linux_guest, ratio, turns_of},
+    sides::{Counting, Side, agent, effort, linux_guest},
+    turns::{Pair, ratio, turns_of},
 };
 use test_support::cargo;
 

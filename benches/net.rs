@@ -16,7 +16,8 @@ use benches::{
     held::hold,
     load::{Figures, connect},
     median, quick,
-    sides::{Counting, Side, agent, effort, linux_guest, ratio, turns},
+    sides::{Counting, Side, agent, effort, linux_guest},
+    turns::{ratio, turns},
 };
 use test_support::cargo;
 

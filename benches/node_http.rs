@@ -8,7 +8,8 @@ use benches::{
     goal, goal_at_least,
     machine::node,
     quick,
-    sides::{Pair, Side, linux_guest, ratio},
+    sides::{Side, linux_guest},
+    turns::{Pair, ratio},
 };
 use test_support::{cargo, scratch};
 

@@ -15,7 +15,8 @@ use benches::{
     goal,
     load::Figures,
     quick,
-    sides::{Side, ratio, turns},
+    sides::Side,
+    turns::{ratio, turns},
 };
 use test_support::scratch;
 

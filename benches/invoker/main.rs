@@ -43,7 +43,8 @@ use benches::{
     goal, goal_at_least,
     load::{Figures, Generator, Load},
     median, quick,
-    sides::{Side, agent, linux_guest, ratio, turns, value_of},
+    sides::{Side, agent, linux_guest, value_of},
+    turns::{ratio, turns},
 };
 use languages::Language;
 use test_support::cargo;

@@ -13,5 +13,7 @@ pub mod machine;
 pub mod plot;
 pub mod servers;
 pub mod sides;
+pub mod turns;
+mod watched;
 
 pub use compare::{Comparison, Side, compare, goal, goal_at_least, median, quick};

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::{
     goal,
-    sides::{Counting, Pair, Rounds, Side, count_instructions},
+    sides::{Counting, Side, count_instructions},
+    turns::{Pair, Rounds},
 };
 
 /// The two servers, before they are started.

@@ -15,7 +15,8 @@ use std::{
 use benches::{
     goal_at_least,
     load::Figures,
-    sides::{Side, agent, effort, linux_guest, ratio, turns},
+    sides::{Side, agent, effort, linux_guest},
+    turns::{ratio, turns},
 };
 use ebb_net::http::{Client, Limits};
 use ebb_tls::{ClientSettings, Connector, self_signed};

@@ -8,7 +8,7 @@ use core::{fmt, ops::Range, str};
 
 use bitflags::bitflags;
 
-use super::{Error, append};
+use super::{Error, room::append};
 
 /// The most headers that a head may have, whatever the limits say.
 const MOST_HEADERS: usize = 100;

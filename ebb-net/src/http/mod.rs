@@ -14,6 +14,7 @@
 //! | `head.rs` | message heads: parsing (by httparse), framing rules, limits |
 //! | `body.rs` | message bodies: by length, chunked, until the end |
 //! | `response.rs` | responses and how they are written |
+//! | `room.rs` | whether there is memory for a message |
 //! | `server.rs` | the life of a connection |
 //! | `spare.rs` | memory that messages use in turn |
 //! | `client.rs` | requests to other servers |
@@ -26,16 +27,18 @@ mod client;
 mod date;
 mod head;
 mod response;
+mod room;
 mod server;
 mod spare;
 
 use core::{fmt, time::Duration};
 
-pub use body::{Body, append, reserve};
+pub use body::Body;
 pub use client::{Client, ClientResponse};
 pub use date::civil;
 pub use head::Head;
 pub use response::{Broken, Content, Piece, Response, reason};
+pub use room::{append, reserve};
 pub use server::{Request, listen, percent_decode, serve_connection};
 
 /// Reads `data` as a request's and as a response's head, and what follows from them.
