@@ -168,8 +168,8 @@ impl InstanceMaker for Image {
 
     fn missing_bytes(&self) -> u64 {
         let stats = ebb_mem::frame::stats();
-        // Half of what is kept for the heap may be in use by it; then pages are given up until they lie together again.
-        let for_heap = (stats.to_keep / 2).saturating_sub(stats.kept) * 4096;
+        // Most of what is kept for the heap may be in use by it; then pages are given up until some lie together again.
+        let for_heap = (stats.to_keep / 4).saturating_sub(stats.kept) * 4096;
         let for_pages = KEPT_FREE.saturating_sub(stats.free_for_pages() * 4096);
         for_pages.max(for_heap)
     }
