@@ -7,7 +7,9 @@
 //! memory has no room for are on its disk (sparse files in target/; `--disk 0` for none). The guest begins with the most popular functions'
 //! processes, as many as it keeps (`--keep`, else by its memory).
 //!
-//! The added latency of a call is the time from when it was due to its answer, less what the function itself waits for.
+//! The added latency of a call is the time from when it was due to its answer, less what the function itself waits for. A side that cannot
+//! follow is cut off when the day has been over for [`GRACE`]: calls without an answer, and those that it never came to, count as long as
+//! they had waited by then, and are told apart from those that were answered.
 
 mod trace;
 
@@ -43,7 +45,7 @@ const PREPARE: f64 = 0.0;
 const FILL: f64 = 1.0;
 /// The day. Answers a second, median and 99 of 100 of the added latency.
 const REPLAY: f64 = 2.0;
-/// 999 of 1,000 of the added latency, the worst, and calls that failed.
+/// 999 of 1,000 of the added latency, the worst, and calls without a good answer.
 const TAIL: f64 = 3.0;
 /// Calls that met a hot, a warm, and no instance.
 const STARTS: f64 = 4.0;
@@ -52,6 +54,8 @@ const SAMPLE: f64 = 5.0;
 
 /// Connections that wait for answers at the same time at most; a call for which there is none waits, which counts.
 const CLIENTS: usize = 256;
+/// How long after the end of the day a call may still begin.
+const GRACE: Duration = Duration::from_secs(30);
 /// MiB of a process that waits in the guest, with what a function holds; measured once by its free memory.
 const PROCESS_MIB: usize = 20;
 
@@ -61,9 +65,9 @@ struct Agent {
     functions: Vec<Function>,
     calls: Vec<Call>,
     seconds: f64,
-    /// Seconds, in order.
+    /// Seconds, in order; of calls without an answer those that they waited.
     added: Vec<f64>,
-    failed: usize,
+    unanswered: usize,
     starts: [f64; 3],
     samples: Vec<[f64; 3]>,
 }
@@ -141,9 +145,10 @@ impl Agent {
     fn replay(&mut self, address: SocketAddr) -> Figures {
         let before = starts(address);
         let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let outcomes: Mutex<Vec<Result<f64, String>>> = Mutex::default();
+        let outcomes: Mutex<Vec<Outcome>> = Mutex::default();
         let samples: Mutex<Vec<[f64; 3]>> = Mutex::default();
         let begun = Instant::now();
+        let cut_off = begun + Duration::from_secs_f64(self.seconds) + GRACE;
         thread::scope(|scope| {
             let sampler = scope.spawn(|| {
                 while !over.load(Relaxed) {
@@ -157,7 +162,7 @@ impl Agent {
                 .map(|_| {
                     scope.spawn(|| {
                         while let Some(call) = self.calls.get(next.fetch_add(1, Relaxed)) {
-                            let outcome = one(address, begun, call);
+                            let outcome = one(address, begun, call, cut_off);
                             outcomes.lock().expect("no panic").push(outcome);
                         }
                     })
@@ -171,17 +176,19 @@ impl Agent {
         });
         let elapsed = begun.elapsed().as_secs_f64();
         let outcomes = outcomes.into_inner().expect("no panic");
-        if let Some(Err(reason)) = outcomes.iter().find(|outcome| outcome.is_err()) {
-            eprintln!("a call failed: {reason}");
+        if let Some(reason) = outcomes.iter().find_map(|outcome| outcome.wrong.as_ref()) {
+            eprintln!("a call without a good answer: {reason}");
         }
-        self.failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
-        self.added = outcomes.into_iter().flatten().collect();
+        let is_answered = |outcome: &&Outcome| outcome.wrong.is_none();
+        let answered = outcomes.iter().filter(is_answered).count();
+        self.unanswered = outcomes.len() - answered;
+        self.added = outcomes.iter().map(|outcome| outcome.added_s).collect();
         self.added.sort_by(f64::total_cmp);
         let after = starts(address);
         self.starts = [0, 1, 2].map(|n| after[n] - before[n]);
         self.samples = samples.into_inner().expect("no panic");
         Figures {
-            per_second: self.added.len() as f64 / elapsed,
+            per_second: answered as f64 / elapsed,
             p50_us: self.added(500),
             p99_us: self.added(990),
         }
@@ -214,7 +221,7 @@ impl Agent {
                 [0.0; 3]
             }
             [REPLAY] => return self.replay(address),
-            [TAIL] => [self.added(999), self.added(1000), self.failed as f64],
+            [TAIL] => [self.added(999), self.added(1000), self.unanswered as f64],
             [STARTS] => self.starts,
             [SAMPLE, number] => {
                 let sample = self.samples.get(number as usize);
@@ -230,22 +237,37 @@ impl Agent {
     }
 }
 
-/// Makes a call when it is due; the seconds that were added to it.
-fn one(address: SocketAddr, begun: Instant, call: &Call) -> Result<f64, String> {
+/// What became of a call.
+struct Outcome {
+    /// From when it was due, less what it ran.
+    added_s: f64,
+    /// Why it has no good answer.
+    wrong: Option<String>,
+}
+
+/// Makes a call when it is due, unless that is past `cut_off` by the time that a client is free for it.
+fn one(address: SocketAddr, begun: Instant, call: &Call, cut_off: Instant) -> Outcome {
     thread_local!(static CLIENT: std::cell::RefCell<Option<Client>> = const { std::cell::RefCell::new(None) });
     let due = begun + Duration::from_secs_f64(call.at_s);
     thread::sleep(due.saturating_duration_since(Instant::now()));
-    CLIENT.with_borrow_mut(|client| {
-        let body = format!("{{\"wait\":{}}}", call.runs_ms);
-        let connected = client.get_or_insert_with(|| Client::new(address));
-        let answer = connected.try_ask("POST", &name(call.function), &body);
-        if answer.is_err() {
-            *client = None;
-        }
-        answer?;
-        let own = f64::from(call.runs_ms) / 1000.0;
-        Ok((due.elapsed().as_secs_f64() - own).max(0.0))
-    })
+    let answer = if Instant::now() > cut_off {
+        Err("its turn had not come when the day had been over for long".into())
+    } else {
+        CLIENT.with_borrow_mut(|client| {
+            let body = format!("{{\"wait\":{}}}", call.runs_ms);
+            let connected = client.get_or_insert_with(|| Client::new(address));
+            let answer = connected.try_ask("POST", &name(call.function), &body);
+            if answer.is_err() {
+                *client = None;
+            }
+            answer
+        })
+    };
+    let own_s = f64::from(call.runs_ms) / 1000.0;
+    Outcome {
+        added_s: (due.elapsed().as_secs_f64() - own_s).max(0.0),
+        wrong: answer.err(),
+    }
 }
 
 /// What a side's day was like.
@@ -295,7 +317,7 @@ impl Day {
         let most = |n: usize| self.samples.iter().map(|s| s[n]).fold(0.0, f64::max);
         println!(
             "{who:<6} {:>6.1} answers/s, hot {:>5.1} %, warm {:>5.1} %, cold {:>5.2} %; added p50 {:>8.2} ms, p99 {:>9.2} ms, \
-             p99.9 {:>9.2} ms, worst {:>9.1} ms; {} failed; at most {:.0} instances, {:.0} MiB",
+             p99.9 {:>9.2} ms, worst {:>9.1} ms; {} without a good answer; at most {:.0} instances, {:.0} MiB",
             self.usual.per_second,
             percent(0),
             percent(1),
