@@ -8,7 +8,8 @@
 //! Two instances of one function on one core do not serve more calls than one does, unless one waits for something: they
 //! would take turns on the core, with cold caches. So a call of a function that is running on every core is *held* until an
 //! instance of it is free. A core that has nothing to run ([`Pool::core_is_idle`]) takes held calls, on further instances;
-//! and a function that gets nowhere, because it computes for long, gets further instances in time ([`Pool::tick`]).
+//! and a function that gets nowhere, because it computes for long, gets further instances in time ([`Pool::tick`]). It goes back
+//! to one on each core when it has got on for a while.
 //!
 //! Functions may have snapshots, from which new instances are started at less cost. Idle instances and snapshots share one
 //! budget of memory and are evicted by the greedy-dual rule (Cao and Irani 1997; for functions Fuerst and Sharma,
@@ -25,6 +26,8 @@ use hashbrown::HashMap;
 pub const SHORT_PATIENCE_US: u64 = 5_000;
 /// Microseconds without an answer of a function after which a held call of it takes a new instance.
 pub const LONG_PATIENCE_US: u64 = 50_000;
+/// Answers of a function in a row, each within [`SHORT_PATIENCE_US`], after which one instance on each core is enough.
+pub const STEADY_ANSWERS: u32 = 16;
 /// Held functions that one [`Pool::tick`] looks at.
 const LOOK: usize = 64;
 
@@ -184,6 +187,8 @@ struct Function {
     running: Vec<u32>,
     /// When one last began or ended.
     progress_us: u64,
+    /// Answers in a row that came within [`SHORT_PATIENCE_US`] of that.
+    steady: u32,
     /// Its action was changed or deleted meanwhile: its instances go when their calls have ended.
     replaced: bool,
 }
@@ -394,6 +399,7 @@ impl<T, S: Clone> Pool<T, S> {
             cost_us,
         } = after;
         let (mut free, mut replaced) = (None, None);
+        let mut is_enough = false;
         if let Some(entry) = self.instances.get_mut(&instance) {
             if entry.worth.is_some() {
                 // It is idle already.
@@ -402,7 +408,17 @@ impl<T, S: Clone> Pool<T, S> {
             self.running[entry.core] -= 1;
             if let Some(function) = self.functions.get_mut(&entry.key) {
                 function.running[entry.core] -= 1;
+                let is_steady = now_us.saturating_sub(function.progress_us) < SHORT_PATIENCE_US;
+                function.steady = if is_steady {
+                    function.steady.saturating_add(1)
+                } else {
+                    0
+                };
                 function.progress_us = now_us;
+                // If its calls wait rather than compute, this core is idle soon, and takes this instance again.
+                is_enough = self.capacity.own_time
+                    && function.running[entry.core] > 0
+                    && function.steady >= STEADY_ANSWERS;
                 if function.replaced {
                     replaced = Some(entry.key.clone());
                 }
@@ -440,7 +456,7 @@ impl<T, S: Clone> Pool<T, S> {
                     .entry(entry.key.clone())
                     .or_default()
                     .push(instance);
-                free = Some(entry.key.clone());
+                free = (!is_enough).then(|| entry.key.clone());
             } else {
                 self.used -= bytes;
                 self.instances.remove(&instance);
@@ -524,6 +540,7 @@ impl<T, S: Clone> Pool<T, S> {
         let function = self.functions.entry(key).or_insert_with(|| Function {
             running: alloc::vec![0; cores],
             progress_us: 0,
+            steady: 0,
             replaced: false,
         });
         function.running[core] += 1;

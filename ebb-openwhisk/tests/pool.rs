@@ -3,7 +3,8 @@
 
 use ebb_openwhisk::call::{InstanceKey, Start};
 use ebb_openwhisk::pool::{
-    After, Capacity, Dispatch, Grant, LONG_PATIENCE_US, Pool, SHORT_PATIENCE_US, Source, Submitted,
+    After, Capacity, Dispatch, Grant, LONG_PATIENCE_US, Pool, SHORT_PATIENCE_US, STEADY_ANSWERS,
+    Source, Submitted,
 };
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -188,6 +189,40 @@ fn a_function_that_gets_nowhere_gets_further_instances_one_at_a_time() {
     assert!(pool.tick(LATER + SHORT_PATIENCE_US - 1).is_empty());
     let hot = pool.tick(LATER + SHORT_PATIENCE_US);
     assert_eq!((hot.len(), hot[0].grant.source.start()), (1, Start::Hot));
+}
+
+#[test]
+fn a_function_that_gets_on_goes_back_to_one_instance_on_a_core() {
+    let mut pool = pool(1, 8, 10, 100);
+    let first = run(&mut pool, 0, 1, 0);
+    let waiting = 2 * u64::from(STEADY_ANSWERS);
+    for ticket in 1..=waiting {
+        assert_eq!(pool.submit(ticket, &key(1), 10, 0, 0), Submitted::Waits);
+    }
+    let second = pool.tick(LONG_PATIENCE_US).remove(0).grant;
+    let mut now_us = LONG_PATIENCE_US;
+    // Both take turns on the core, and give their answers in turn.
+    let mut running = VecDeque::from([first.instance, second.instance]);
+    for _ in 1..STEADY_ANSWERS {
+        now_us += SHORT_PATIENCE_US - 1;
+        let free = running.pop_front().expect("one that runs");
+        let next = pool.release(free, after(true, 10, 1), now_us);
+        assert_eq!((next.len(), next[0].grant.instance), (1, free));
+        running.push_back(free);
+    }
+    let surplus = running.pop_front().expect("one that runs");
+    let none = pool.release(surplus, after(true, 10, 1), now_us);
+    assert_eq!(none, [], "the other one is enough");
+    let [left] = running.make_contiguous() else {
+        panic!("one runs: {running:?}")
+    };
+    let next = pool.release(*left, after(true, 10, 1), now_us);
+    assert_eq!((next.len(), next[0].grant.instance), (1, *left));
+    // A core with nothing to run takes the other one again.
+    let again = pool.core_is_idle(0, 1, now_us).expect("it is idle");
+    assert_eq!(again.grant.instance, surplus);
+    let next = pool.release(surplus, after(true, 10, 1), now_us);
+    assert_eq!(next.len(), 1, "this has to last for a while again");
 }
 
 #[test]
