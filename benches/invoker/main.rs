@@ -68,6 +68,8 @@ const LANGUAGE_HOT: f64 = 7.0;
 const COUNTED: f64 = 8.0;
 /// Calls whose instructions are counted one by one: of which side, how many.
 const EACH: f64 = 10.0;
+/// One call of each of so many functions that stay, evenly out of all.
+const AGAIN: f64 = 11.0;
 /// A new function whose instructions are counted: of which side.
 const NEW: f64 = 9.0;
 
@@ -128,8 +130,12 @@ fn cold(address: SocketAddr, clients: usize, count: usize, stay: bool) -> Figure
     });
     let elapsed = begun.elapsed().as_secs_f64();
     // The next order finds the machine as this one did.
-    for name in names.iter().filter(|_| !stay) {
-        own.ask("DELETE", name, "");
+    if stay {
+        many::stay(names);
+    } else {
+        names.iter().for_each(|name| {
+            own.ask("DELETE", name, "");
+        });
     }
     figures(seconds, elapsed)
 }
@@ -295,6 +301,7 @@ fn obey(address: SocketAddr, order: &[f64]) -> Figures {
             count as usize,
             Duration::from_millis(pause_ms as u64),
         ),
+        [AGAIN, count] => many::again(address, count as usize),
         [MEMORY, what] => memory(address, what > 0.0),
         [_, count] => warm(address, count as usize),
         _ => unreachable!("an order that this program does not give"),

@@ -1,16 +1,52 @@
 //! The image with very many functions: what a cold start takes, what a hot call takes beside them, and how much memory an
-//! instance and a snapshot take, as their number grows.
+//! instance and a snapshot take, as their number grows; and at last what a call of any of them takes.
 
-use std::path::Path;
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use benches::{
-    functions::{ARGUMENTS, IMAGE},
-    goal,
+    functions::{ARGUMENTS, Client, IMAGE, metrics},
+    goal, goal_at_least,
+    load::Figures,
     plot::{Line, Panel, svg},
     sides::Side,
 };
 
-use crate::{COLD, FILL, HOT, MEMORY};
+use crate::{AGAIN, COLD, FILL, HOT, MEMORY, call, figures};
+
+/// Functions that have been called and were not deleted.
+static STAYED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Notes functions that stay.
+pub fn stay(names: Vec<String>) {
+    let mut stayed = STAYED.lock().unwrap_or_else(PoisonError::into_inner);
+    stayed.extend(names);
+}
+
+/// A call of each of `count` of those, one after the other, evenly out of all: how many met an instance of theirs in place of a rate, and
+/// the times.
+pub fn again(address: SocketAddr, count: usize) -> Figures {
+    let hot = || metrics(address)("ebb_activation_seconds_count{start=\"hot\"}");
+    let stayed = STAYED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut client = Client::new(address);
+    let before = hot();
+    let chosen = (0..count).map(|n| &stayed[n * stayed.len() / count]);
+    let seconds: Vec<f64> = chosen.map(|name| call(&mut client, name)).collect();
+    Figures {
+        per_second: hot() - before,
+        ..figures(seconds, 1.0)
+    }
+}
+
+/// How many of the functions are called once more at the end.
+const CALLED_AGAIN: usize = 1000;
+/// How long they have rested then; a little more than what the invoker takes for long.
+const REST: Duration = Duration::from_secs(13);
 
 /// What is known when there are so many functions.
 struct Sample {
@@ -83,6 +119,18 @@ pub fn run(functions: usize, cores: usize, image: &Path, plot: Option<&Path>) {
         before.1.per_second,
         after.1.per_second
     );
+    thread::sleep(REST);
+    let asked = functions.min(CALLED_AGAIN);
+    let again = side.order(&format!("{AGAIN} {asked}"));
+    println!(
+        "{asked} of the functions, called once more: p50 {:.2} ms, p99 {:.2} ms; {} of them met an instance",
+        again.p50_us / 1e3,
+        again.p99_us / 1e3,
+        again.per_second
+    );
+    goal("any_function_to_hot", again.p50_us / after.0.p50_us, 2.0);
+    let met = again.per_second / asked as f64;
+    goal_at_least("functions_with_an_instance", met, 1.0);
     if let Some(last) = samples.last() {
         goal("idle_instance_mib", last.instance, 1.5);
         goal("function_snapshot_mib", last.snapshot, 0.5);
