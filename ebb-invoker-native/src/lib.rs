@@ -44,6 +44,7 @@ use ebb_invoker::instance::{
 };
 use ebb_invoker::loader::FOLDER;
 use ebb_invoker::pieces::{Fetched, Snapshot};
+use ebb_invoker::room::Memory;
 use ebb_linux::Program;
 use ebb_openwhisk::runtimes::{Launch, Loader};
 
@@ -84,10 +85,6 @@ ebb_archive::variables!(
 
 /// Bytes that are not for instances: connections, bodies of requests, entities, records.
 const RESERVE: u64 = 512 << 20;
-/// Bytes that stay free whatever the books of instances say: below, no more blank copies are made, and idle instances have to
-/// make room.
-const KEPT_FREE: u64 = 48 << 20;
-
 ebb::option!("budget", "a number of bytes", |v| v.parse::<u64>().is_ok());
 
 /// What the runner has packed.
@@ -167,11 +164,17 @@ impl InstanceMaker for Image {
     }
 
     fn missing_bytes(&self) -> u64 {
-        let stats = ebb_mem::frame::stats();
-        // Most of what is kept for the heap may be in use by it; then pages are given up until some lie together again.
-        let for_heap = (stats.to_keep / 4).saturating_sub(stats.kept) * 4096;
-        let for_pages = KEPT_FREE.saturating_sub(stats.free_for_pages() * 4096);
-        for_pages.max(for_heap)
+        const FRAME: u64 = ebb_mem::FRAME_SIZE as u64;
+        let frames = ebb_mem::frame::stats();
+        let heap = ebb_mem::heap_stats();
+        Memory {
+            free: frames.free_for_pages() * FRAME,
+            kept: frames.kept * FRAME,
+            to_keep: frames.to_keep * FRAME,
+            heap: heap.chunks.unsigned_abs() * (FRAME << ebb_mem::frame::LARGE_PAGE_ORDER),
+            heap_used: heap.bytes.unsigned_abs(),
+        }
+        .missing()
     }
 
     fn free_bytes(&self) -> u64 {

@@ -11,8 +11,8 @@ use ebb_invoker::instance::{Instance, InstanceLimits};
 use ebb_openwhisk::runtimes::Launch;
 use hashbrown::HashMap;
 
-use crate::KEPT_FREE;
 use crate::guest::{Frozen, Guest};
+use ebb_invoker::room::KEPT_FREE;
 
 /// Blank copies of each core, of one base.
 const BLANKS: usize = 4;

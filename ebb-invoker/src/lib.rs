@@ -69,7 +69,7 @@
 //! | `run` | a call on an instance |
 //! | [`executable`] | functions that are programs: what both platforms share of them |
 //! | [`parts`], [`relay`] | answers that come in parts |
-//! | `uncaptured`, `capture`, `evict` | which instances become snapshots; what makes room |
+//! | `uncaptured`, `capture`, `evict`, [`room`] | which instances become snapshots; what makes room, and when |
 //! | [`keep`], [`state`] | what outlives the machine: on the disk, and in the platform |
 //! | [`pieces`], [`near`] | snapshots that go to other machines, and that other machines have |
 //! | [`instance`] | the seam to what instances are made of |
@@ -110,6 +110,7 @@ pub mod pieces;
 pub mod relay;
 mod rest;
 mod restless;
+pub mod room;
 mod run;
 mod secret;
 pub mod service;

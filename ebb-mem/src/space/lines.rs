@@ -1,6 +1,7 @@
 //! Lines that are kept of pages, and the content of frames that they are kept of.
 
 use super::line::{Line, Page, copy_lines};
+use super::piece::{PIECE, Piece};
 use super::wide::Vectors;
 use crate::{PhysAddr, phys_to_virt};
 use alloc::vec::Vec;
@@ -17,31 +18,26 @@ pub(super) unsafe fn content<'a>(frame: PhysAddr) -> &'a Page {
 /// Lines in order. They lie in pieces: a program may have changed megabytes, which a machine that is nearly full has in no one
 /// place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lines(pub(super) Vec<Vec<Line>>);
-
-/// Lines of a piece but the last: 16 KiB.
-pub(super) const PIECE: usize = 256;
+pub struct Lines(Vec<Piece>);
 
 impl Lines {
-    /// The last piece that has room, and for how many lines. `None` when there is no memory for one.
-    pub(super) fn room(&mut self) -> Option<(&mut Vec<Line>, usize)> {
+    /// The last piece that has room. `None` when there is no memory for one.
+    pub(super) fn room(&mut self) -> Option<&mut Piece> {
         if self.0.last().is_none_or(|piece| piece.len() == PIECE) {
-            let mut piece = Vec::new();
-            piece.try_reserve_exact(PIECE).ok()?;
-            push(&mut self.0, piece)?;
+            push(&mut self.0, Piece::whole()?)?;
         }
         let piece = self.0.last_mut()?;
-        let room = PIECE - piece.len();
         // It has less when it was shrunk, or is a copy.
-        piece.try_reserve_exact(room).ok()?;
-        Some((piece, room))
+        piece.grow()?;
+        Some(piece)
     }
 
     /// Adds lines. `None` when there is no memory for them; some may have been added then.
     pub(super) fn extend(&mut self, lines: impl Iterator<Item = Line>) -> Option<()> {
         let mut lines = lines.peekable();
         while lines.peek().is_some() {
-            let (piece, room) = self.room()?;
+            let piece = self.room()?;
+            let room = PIECE - piece.len();
             piece.extend(lines.by_ref().take(room));
         }
         Some(())
@@ -50,13 +46,11 @@ impl Lines {
     /// Adds the lines of a page that these bits name. `None` when there is no memory for them; some may have been added then.
     pub(super) fn keep(&mut self, page: &Page, mut bits: u64, vectors: Vectors) -> Option<()> {
         while bits != 0 {
-            let (piece, _) = self.room()?;
-            let held = piece.len();
-            let room = &mut piece.spare_capacity_mut()[..PIECE - held];
+            let piece = self.room()?;
             let copied;
-            (copied, bits) = copy_lines(page, bits, room, vectors);
+            (copied, bits) = copy_lines(page, bits, piece.spare(), vectors);
             // SAFETY: so many more are initialised.
-            unsafe { piece.set_len(held + copied) };
+            unsafe { piece.count(copied) };
         }
         Some(())
     }
@@ -74,10 +68,9 @@ impl Lines {
         let mut lines = Self(Vec::new());
         lines.0.try_reserve_exact(left.div_ceil(PIECE)).ok()?;
         while left > 0 {
-            let mut piece = Vec::new();
-            piece.try_reserve_exact(left.min(PIECE)).ok()?;
-            left -= left.min(PIECE);
-            lines.0.push(piece);
+            let some = left.min(PIECE);
+            lines.0.push(Piece::with_room(some)?);
+            left -= some;
         }
         let mut pieces = lines.0.iter_mut();
         let mut piece = pieces.next();
@@ -86,11 +79,10 @@ impl Lines {
                 let to = piece.as_deref_mut()?;
                 // SAFETY: the caller's.
                 let page = unsafe { content(frame) };
-                let held = to.len();
                 let copied;
-                (copied, bits) = copy_lines(page, bits, to.spare_capacity_mut(), vectors);
+                (copied, bits) = copy_lines(page, bits, to.spare(), vectors);
                 // SAFETY: so many more are initialised.
-                unsafe { to.set_len(held + copied) };
+                unsafe { to.count(copied) };
                 if bits != 0 {
                     piece = pieces.next();
                 }
@@ -101,33 +93,35 @@ impl Lines {
 
     /// Gives back what the last piece has room for.
     pub(super) fn shrink(&mut self) {
-        let mut exact = Vec::new();
-        if let Some(last) = self.0.last_mut()
-            && exact.try_reserve_exact(last.len()).is_ok()
-        {
-            exact.extend_from_slice(last);
-            *last = exact;
+        if let Some(last) = self.0.last_mut() {
+            last.shrink();
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Line> {
-        self.0.iter().flatten()
+        self.0.iter().flat_map(|piece| piece.iter())
     }
 
     /// Those from the one of this number on: each piece but the last is full.
     pub(super) fn from(&self, first: usize) -> impl Iterator<Item = &Line> {
         let pieces = self.0.get(first / PIECE..).unwrap_or_default();
-        pieces.iter().flatten().skip(first % PIECE)
+        pieces
+            .iter()
+            .flat_map(|piece| piece.iter())
+            .skip(first % PIECE)
     }
 
     /// How many.
     pub(super) fn len(&self) -> usize {
-        self.0.iter().map(Vec::len).sum()
+        let (last, full) = match self.0.split_last() {
+            Some((last, full)) => (last.len(), full.len()),
+            None => (0, 0),
+        };
+        full * PIECE + last
     }
 
     pub(super) fn size(&self) -> usize {
-        let held = |piece: &Vec<Line>| piece.capacity() * size_of::<Line>();
-        self.0.iter().map(held).sum::<usize>() + size_of_val(&*self.0)
+        self.0.iter().map(Piece::size).sum::<usize>() + size_of_val(&*self.0)
     }
 }
 

@@ -27,6 +27,7 @@ mod lines;
 #[cfg(test)]
 mod object_tests;
 mod page;
+mod piece;
 mod shared;
 mod spares;
 mod stored;

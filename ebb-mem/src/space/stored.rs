@@ -259,8 +259,8 @@ impl Lines {
             return Err(Error::Invalid);
         }
         while !lines.is_empty() {
-            let (piece, room) = self.room().ok_or(Error::OutOfMemory)?;
-            let (some, later) = lines.split_at(room.min(lines.len()));
+            let piece = self.room().ok_or(Error::OutOfMemory)?;
+            let (some, later) = lines.split_at(piece.spare().len().min(lines.len()));
             piece.extend(some.iter().map(|line| line.map(u64::from_ne_bytes)));
             lines = later;
         }
