@@ -100,6 +100,15 @@ impl Failure {
         Self::new(409, "resource already exists")
     }
 
+    /// The client takes no body of this type.
+    pub fn not_acceptable(media: &str) -> Self {
+        let media = media.replace("charset=utf-8", "charset=UTF-8");
+        Self::new(
+            406,
+            format!("Resource representation is only available with these types:\n{media}"),
+        )
+    }
+
     /// Too large.
     pub fn too_large(field: &str, size: usize, limit: usize) -> Self {
         Self::new(

@@ -10,6 +10,7 @@ use crate::entity::{Action, Resolved, absent::Sought};
 use crate::failure::Failure;
 use crate::http::{Cors, Response};
 use crate::json::{Json, Kind, Members, Object};
+use crate::media;
 use crate::name::FullName;
 use crate::parameters::Parameters;
 use crate::project::{self, Extension};
@@ -186,9 +187,30 @@ pub(crate) struct Stamp {
     pub transaction: String,
     /// None where the answers are not for pages of other origins, or where the action says for whom they are.
     pub cors: Option<Cors>,
+    /// The media types that the client takes, where it does not take all.
+    pub accept: Option<String>,
 }
 
 impl Stamp {
+    /// The response, if the client takes what it has; refusals are sent to everybody.
+    fn acceptable(&self, response: Response) -> Response {
+        let Some(accept) = &self.accept else {
+            return response;
+        };
+        match response.header("content-type") {
+            Some(media) if !media::accepts(accept, media) => {
+                let failure = Failure::not_acceptable(media);
+                Response::failure(&failure, &self.transaction)
+            }
+            _ => response,
+        }
+    }
+
+    /// The same of an answer that is no refusal.
+    pub fn on_success(&self, response: Response) -> Response {
+        self.on(self.acceptable(response))
+    }
+
     pub fn on(&self, response: Response) -> Response {
         let response = response.with("X-Request-ID", self.transaction.clone());
         match &self.cors {
@@ -218,14 +240,18 @@ impl Reply {
                 .text("activationId", &self.activation)
                 .finish(),
         };
-        self.finish(Response::json(202, &members))
+        let response = Response::json(202, &members);
+        self.finish(self.stamp.acceptable(response))
     }
 
     /// The answer of a request that waited for this record.
     pub fn respond(&self, record: &Activation) -> Response {
         let outcome = &record.outcome;
         let response = match &self.shape {
-            Shape::Web(extension) => project::respond(*extension, outcome, &self.stamp.transaction),
+            Shape::Web(extension) => match project::respond(*extension, outcome) {
+                Ok(response) => self.stamp.acceptable(response),
+                Err(failure) => Response::failure(&failure, &self.stamp.transaction),
+            },
             shape => {
                 let status = match outcome.status {
                     Status::Success => 200,
@@ -241,7 +267,7 @@ impl Reply {
                 } else {
                     record.to_json(with_logs)
                 };
-                Response::json(status, &body)
+                self.stamp.acceptable(Response::json(status, &body))
             }
         };
         self.finish(response)
@@ -283,7 +309,7 @@ impl Document {
     /// The response.
     pub fn respond(self) -> Response {
         let json = self.action.to_json(&self.parameters, self.with_code);
-        self.stamp.on(Response::json(200, &json))
+        self.stamp.on_success(Response::json(200, &json))
     }
 }
 

@@ -74,9 +74,12 @@ fn no_property() -> Failure {
 }
 
 /// The response of a web action.
-pub fn respond(extension: Extension, outcome: &Outcome, transaction: &str) -> Response {
+///
+/// # Errors
+/// The function failed, or its result has another form.
+pub fn respond(extension: Extension, outcome: &Outcome) -> Result<Response> {
     let result = outcome.result.clone().unwrap_or_else(Json::null);
-    let answer = match outcome.status {
+    match outcome.status {
         Status::Success => project(extension, &result),
         Status::ApplicationError => member(&result, "error")
             .ok_or_else(no_property)
@@ -84,8 +87,7 @@ pub fn respond(extension: Extension, outcome: &Outcome, transaction: &str) -> Re
         Status::DeveloperError | Status::InternalError => {
             Err(Failure::bad("There was an error processing your request."))
         }
-    };
-    answer.unwrap_or_else(|failure| Response::failure(&failure, transaction))
+    }
 }
 
 fn member(value: &Json, name: &str) -> Option<Json> {

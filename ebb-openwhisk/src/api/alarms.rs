@@ -133,6 +133,7 @@ impl Controller {
         let stamp = Stamp {
             transaction: caller.transaction.clone(),
             cors: None,
+            accept: None,
         };
         let body = alarm.payload().to_object().unwrap_or_default();
         self.fire_trigger(

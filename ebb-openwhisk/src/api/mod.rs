@@ -134,7 +134,29 @@ fn stamp(request: &Request<'_>, random: &mut Random) -> Stamp {
         let is_api = request.path.starts_with("/api/v1");
         is_api.then(|| Cors::new(CORS_METHODS))
     };
-    Stamp { transaction, cors }
+    Stamp {
+        transaction,
+        cors,
+        accept: accept(request),
+    }
+}
+
+/// What a request's headers `Accept` say, unless they take everything.
+fn accept(request: &Request<'_>) -> Option<String> {
+    let given = request.headers.iter();
+    let given = given.filter(|(name, _)| name.eq_ignore_ascii_case("accept"));
+    let mut all: Option<String> = None;
+    for (_, value) in given {
+        match &mut all {
+            Some(all) => {
+                all.push(',');
+                all.push_str(value);
+            }
+            None if value.trim() == "*/*" => return None,
+            None => all = Some((*value).into()),
+        }
+    }
+    all
 }
 
 fn respond(status: u16, json: &Json) -> Step {
@@ -320,12 +342,13 @@ impl Controller {
         if !missed.is_empty() {
             return Step::Later(missed);
         }
-        let step = step.unwrap_or_else(|failure| {
-            Step::Respond(Response::failure(&failure, &stamp.transaction))
-        });
         match step {
-            Step::Respond(response) => Step::Respond(stamp.on(response)),
-            other => other,
+            Ok(Step::Respond(response)) => Step::Respond(stamp.on_success(response)),
+            Ok(other) => other,
+            Err(failure) => {
+                let response = Response::failure(&failure, &stamp.transaction);
+                Step::Respond(stamp.on(response))
+            }
         }
     }
 

@@ -229,3 +229,36 @@ fn a_full_store_refuses_and_recovers() {
     assert_eq!(bed.ask("DELETE", "/_/actions/a0", NULL).status, 200);
     assert_eq!(bed.ask("PUT", "/_/actions/a9", js(&code)).status, 200);
 }
+
+#[test]
+fn a_client_that_takes_no_json_gets_none() {
+    let bed = Bed::new();
+    bed.put_action("a");
+    let auth = basic(GUEST);
+    let ask = |method: &str, path: &str, accept: &str| {
+        let headers = [("Authorization", auth.as_str()), ("Accept", accept)];
+        bed.raw(
+            method,
+            &format!("/api/v1/namespaces/_/{path}"),
+            &headers,
+            b"",
+        )
+    };
+    for (method, path) in [
+        ("GET", "actions"),
+        ("GET", "actions/a"),
+        ("POST", "actions/a"),
+        ("POST", "actions/a?blocking=true"),
+    ] {
+        for (accept, is_taken) in [("text/html", false), ("application/json", true)] {
+            let got = ask(method, path, accept);
+            assert_eq!(
+                got.status != 406,
+                is_taken,
+                "{method} {path}: {}",
+                got.text()
+            );
+        }
+    }
+    assert_eq!(ask("GET", "actions/b", "text/html").status, 404);
+}

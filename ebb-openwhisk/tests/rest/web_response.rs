@@ -605,3 +605,44 @@ fn a_raw_action_gets_query_and_body_as_they_are() {
     let got = bed.web("GET", ".json?a=1", &[], b"");
     assert_eq!(got.body["a"], "1");
 }
+
+#[test]
+fn a_client_that_does_not_take_the_type_is_told_which_there_are() {
+    let bed = plain();
+    let ask = |extension: &str, accept: &str, result: Value| {
+        bed.act(move |_| answer(200, &result.to_string()));
+        bed.web("GET", extension, &[("Accept", accept)], b"")
+    };
+    let text = json!({"body": "Plain text", "html": "<p>", "a": 1});
+    let png = typed("image/png", json!("aGk="));
+    for (extension, accept, result, types) in [
+        (
+            ".http",
+            "application/json",
+            &text,
+            "text/html; charset=UTF-8",
+        ),
+        (".html", "text/xml", &text, "text/html; charset=UTF-8"),
+        (".json", "text/html", &text, "application/json"),
+        ("", "image/jpeg, text/*", &png, "image/png"),
+    ] {
+        let got = ask(extension, accept, result.clone());
+        assert_eq!(got.status, 406, "{extension}: {}", got.text());
+        let begin = "Resource representation is only available with these types:\n";
+        assert_eq!(got.error(), format!("{begin}{types}"));
+        // It has run all the same.
+        assert!(got.record.is_some(), "{extension}");
+    }
+    for (extension, accept, result) in [
+        (".http", "text/html", &text),
+        (".http", "application/json, */*;q=0.1", &text),
+        (".json", "application/json", &text),
+        ("", "image/*", &png),
+    ] {
+        let got = ask(extension, accept, result.clone());
+        assert_eq!(got.status, 200, "{extension} {accept}: {}", got.text());
+    }
+    // What has no body has no type, and refusals are sent to everybody.
+    assert_eq!(ask("", "application/json", json!({})).status, 204);
+    assert_eq!(ask(".html", "text/xml", json!({"html": 1})).status, 400);
+}
