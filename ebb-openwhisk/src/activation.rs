@@ -166,16 +166,7 @@ impl Outcome {
 
     fn of_run(status: u16, body: &[u8]) -> Self {
         if body.len() > limits::PAYLOAD {
-            let shown = &body[..SHOWN.min(body.len())];
-            return Self::error(
-                Status::ApplicationError,
-                &format!(
-                    "The action produced a response that exceeded the allowed length: {} > {} bytes. The truncated response was: {}",
-                    body.len(),
-                    limits::PAYLOAD,
-                    String::from_utf8_lossy(shown)
-                ),
-            );
+            return Self::of_too_long(Status::ApplicationError, body);
         }
         let text = String::from_utf8_lossy(body);
         let json = match &text {
@@ -189,9 +180,9 @@ impl Outcome {
                 Self::success(json)
             }
             (_, _, Some(error)) => Self::error_value(Status::DeveloperError, &error),
-            _ => Self::error(
-                Status::DeveloperError,
-                &format!("The action did not produce a valid JSON or JSON Array response: {text}"),
+            _ => Self::of_unusable(
+                "The action did not produce a valid JSON or JSON Array response",
+                &text,
             ),
         };
         outcome.size = Some(text.chars().count());
@@ -199,20 +190,44 @@ impl Outcome {
     }
 
     fn of_init(body: &[u8]) -> Self {
+        if body.len() > limits::PAYLOAD {
+            return Self::of_too_long(Status::DeveloperError, body);
+        }
         let error = Json::parse_bytes(body)
             .ok()
             .and_then(|json| json.to_object())
             .and_then(|object| object.get("error").cloned());
-        match error {
+        let text = String::from_utf8_lossy(body);
+        let mut outcome = match error {
             Some(error) => Self::error_value(Status::DeveloperError, &error),
-            None => Self::error(
-                Status::DeveloperError,
-                &format!(
-                    "The action failed during initialization: {}",
-                    String::from_utf8_lossy(&body[..body.len().min(SHOWN)])
-                ),
+            None => Self::of_unusable("The action failed during initialization", &text),
+        };
+        outcome.size = Some(text.chars().count());
+        outcome
+    }
+
+    /// An answer that says nothing, or nothing that can be used. Source: `invalidInitResponse` and `invalidRunResponse` in
+    /// `ErrorResponse.scala`.
+    fn of_unusable(what: &str, answer: &str) -> Self {
+        let text = match answer {
+            "" => format!("{what}."),
+            answer => format!("{what}: {answer}"),
+        };
+        Self::error(Status::DeveloperError, &text)
+    }
+
+    fn of_too_long(status: Status, body: &[u8]) -> Self {
+        let mut outcome = Self::error(
+            status,
+            &format!(
+                "The action produced a response that exceeded the allowed length: {} > {} bytes. The truncated response was: {}",
+                body.len(),
+                limits::PAYLOAD,
+                String::from_utf8_lossy(&body[..SHOWN.min(body.len())])
             ),
-        }
+        );
+        outcome.size = Some(body.len());
+        outcome
     }
 
     /// Whether the result is an object with `error`.

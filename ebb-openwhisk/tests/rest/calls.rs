@@ -115,7 +115,7 @@ fn each_answer_of_an_instance_becomes_its_response() {
             502,
             developer,
             2,
-            json!({"error": invalid}),
+            json!({"error": "The action did not produce a valid JSON or JSON Array response."}),
         ),
         (
             answer(200, "{oops"),
@@ -154,6 +154,13 @@ fn each_answer_of_an_instance_becomes_its_response() {
             developer,
             2,
             json!({"error": "The action failed during initialization: junk"}),
+        ),
+        (
+            init(""),
+            502,
+            developer,
+            2,
+            json!({"error": "The action failed during initialization."}),
         ),
         (
             Answer::RunLost,
@@ -199,6 +206,10 @@ fn each_answer_of_an_instance_becomes_its_response() {
         ),
     ];
     for (answer, http, status, code, result) in rows {
+        let size = match &answer {
+            Answer::Run { body, .. } | Answer::InitFailed { body, .. } => json!(body.len()),
+            _ => NULL,
+        };
         let timed_out = answer.timed_out();
         let shown = format!("{answer:?}");
         bed.act(move |_| answer.clone());
@@ -208,6 +219,7 @@ fn each_answer_of_an_instance_becomes_its_response() {
         assert_eq!(response["status"], status, "{shown}");
         assert_eq!(response["success"], code == 0, "{shown}");
         assert_eq!(response["result"], result, "{shown}");
+        assert_eq!(response["size"], size, "{shown}");
         assert!(response.get("statusCode").is_none());
         let id = got.header("x-openwhisk-activation-id");
         let listed = bed.get("/_/activations?limit=1").body[0].clone();
@@ -224,15 +236,19 @@ fn each_answer_of_an_instance_becomes_its_response() {
             .unwrap();
         assert_eq!(timeout["value"], timed_out, "{shown}");
     }
-    bed.act(move |_| answer(200, &big));
-    let got = bed.ask("POST", "/_/actions/a?blocking=true", NULL);
-    assert_eq!(
-        (got.status, &got.body["response"]["status"]),
-        (502, &json!("application error"))
-    );
-    assert!(got.body["response"]["result"]["error"].as_str().unwrap().starts_with(
-        "The action produced a response that exceeded the allowed length: 1048584 > 1048576 bytes. The truncated response was: {\"x\":\"yyy"
-    ));
+    for (too_long, status) in [
+        (answer(200, &big), "application error"),
+        (init(&big), developer),
+    ] {
+        bed.act(move |_| too_long.clone());
+        let got = bed.ask("POST", "/_/actions/a?blocking=true", NULL);
+        let response = &got.body["response"];
+        assert_eq!((got.status, &response["status"]), (502, &json!(status)));
+        assert_eq!(response["size"], 1_048_584);
+        assert!(response["result"]["error"].as_str().unwrap().starts_with(
+            "The action produced a response that exceeded the allowed length: 1048584 > 1048576 bytes. The truncated response was: {\"x\":\"yyy"
+        ));
+    }
 }
 
 #[test]
