@@ -1,5 +1,6 @@
 //! Refusals: an HTTP status and the protocol's text for it.
 
+use crate::name::FullName;
 use alloc::{format, string::String};
 
 /// Why a request is refused.
@@ -43,6 +44,14 @@ impl Failure {
     /// No such entity.
     pub fn no_entity() -> Self {
         Self::new(404, "The requested resource does not exist.")
+    }
+
+    /// No such package, where it is told by its name. Source: `authorizeAndDispatch` (`AuthorizedRouteDispatcher.scala`).
+    pub fn no_package(name: &FullName) -> Self {
+        Self::new(
+            404,
+            format!("The requested resource '{name}' does not exist."),
+        )
     }
 
     /// No such path.

@@ -30,6 +30,7 @@ impl Controller {
         }
         match method(cx.request) {
             "GET" => {
+                self.store.check_access(cx.own(), &name)?;
                 let resolved = self.store.resolve_for(cx.own(), &name)?;
                 let with_code = cx.query.optional_flag("code")?.unwrap_or(true);
                 let action = &resolved.action;
@@ -132,7 +133,10 @@ impl Controller {
             &self.runtimes,
         )?);
         self.check_limits(&action)?;
-        // A document that is none is told first.
+        // A document that is none, or that names what is not its sender's, is told first.
+        if put.get("exec").is_some() {
+            self.check_reach(own, &action.exec)?;
+        }
         if old.is_some() && !overwrite {
             return Err(Failure::exists());
         }
@@ -189,19 +193,13 @@ impl Controller {
         Ok(())
     }
 
-    /// The components of a sequence that are another namespace's are still published.
-    pub(super) fn check_reach(&self, own: &str, resolved: &Resolved) -> Result<()> {
-        let Exec::Sequence(components) = &resolved.action.exec else {
+    /// What a sequence calls may be called. What is gone ends it when its turn comes, unless its package is gone.
+    pub(super) fn check_reach(&self, own: &str, exec: &Exec) -> Result<()> {
+        let Exec::Sequence(components) = exec else {
             return Ok(());
         };
-        for component in components.iter().filter(|c| c.namespace != own) {
-            // One that is gone ends the sequence when its turn comes.
-            match self.store.resolve_for(own, component) {
-                Err(failure) if failure.status == 403 => return Err(failure),
-                _ => {}
-            }
-        }
-        Ok(())
+        let mut components = components.iter();
+        components.try_for_each(|component| self.store.check_access(own, component))
     }
 
     fn call_action(&mut self, cx: &Context<'_>, name: &FullName, stamp: &Stamp) -> Result<Step> {
@@ -210,14 +208,7 @@ impl Controller {
         let wait = timeout(cx)?;
         // As in OpenWhisk: who may call it and whether its package is there is told before what is wrong with the body, and that before
         // whether it is there. Source: `routes` and `activate` (`Actions.scala`).
-        match &name.package {
-            Some(package) => {
-                let place = FullName::new(&name.namespace, package);
-                self.store.package_for(cx.own(), &place)?;
-            }
-            None if cx.is_own() => {}
-            None => cx.require_own(Some(&name.local()))?,
-        }
+        self.store.check_access(cx.own(), name)?;
         let json = call_json(cx)?;
         let resolved = self.store.resolve_for(cx.own(), name)?;
         let body = match json {
@@ -231,7 +222,7 @@ impl Controller {
                 Body::Object(object)
             }
         };
-        self.check_reach(cx.own(), &resolved)?;
+        self.check_reach(cx.own(), &resolved.action.exec)?;
         let plan = self.plan(&cx.caller, resolved, body, None, cx.now_ms);
         let shape = if result { Shape::Result } else { Shape::Record };
         let namespace = cx.caller.namespace.clone();

@@ -112,8 +112,12 @@ impl Context<'_> {
 
     /// The body, which has to be JSON.
     fn require_json(&self) -> Result<&[u8]> {
-        if self.request.is_json() {
-            return Ok(self.request.body);
+        let (request, is_json) = (self.request, self.request.is_json());
+        if request.body.is_empty() && (is_json || request.header("content-type").is_none()) {
+            return Err(Failure::bad("Request entity expected but not supplied"));
+        }
+        if is_json {
+            return Ok(request.body);
         }
         Err(Failure::new(
             415,

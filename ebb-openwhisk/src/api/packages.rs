@@ -19,7 +19,11 @@ impl Controller {
         name::check(&name.name)?;
         match method(cx.request) {
             "GET" => {
-                let (package, original) = self.store.package_for(cx.own(), &name)?;
+                let found = self.store.package_for(cx.own(), &name);
+                let (package, original) = found.map_err(|failure| match failure.status {
+                    404 => Failure::no_package(&name),
+                    _ => failure,
+                })?;
                 Ok(respond(
                     200,
                     &self.package_document(package, original.map(|found| &**found)),
@@ -33,7 +37,9 @@ impl Controller {
                 cx.require_own(Some(&name.name))?;
                 self.delete_package(cx, &name)
             }
-            _ => Err(Failure::method("GET, PUT, DELETE")),
+            // The path has the method, and nobody the right.
+            "POST" => Err(Failure::forbidden(&format!("{name}"))),
+            _ => Err(Failure::method("PUT, GET, DELETE, POST")),
         }
     }
 
@@ -81,35 +87,45 @@ impl Controller {
     }
 
     fn put_package(&mut self, cx: &Context<'_>, name: &FullName) -> Result<Step> {
+        let overwrite = cx.query.flag("overwrite")?;
         // Whatever else has the name.
         Package::check_name(&name.name)?;
         let put = Put::parse(cx.require_json()?)?;
         let old = match self.store.get(name) {
-            Some(Entity::Package(_)) if !cx.query.flag("overwrite")? => {
-                return Err(Failure::exists());
-            }
             Some(Entity::Package(old)) => Some(old.clone()),
             Some(_) => return Err(Failure::other_collection()),
             None => None,
         };
-        let package = Package::put(&put, name, old.as_deref(), cx.own(), cx.now_ms)?;
-        if let Some(target) = &package.binding {
-            let missing = |failure: Failure| match failure.status {
-                409 => Failure::new(409, "Cannot bind to a resource that is not a package."),
-                _ => Failure::bad("Binding references a package that does not exist."),
-            };
-            let original = self.store.package(&target.namespace, &target.name);
-            if *target.namespace != *cx.own() && !original.as_ref().is_ok_and(|p| p.common.publish)
-            {
-                return Err(Failure::forbidden(&format!("{target}")));
-            }
-            if original.map_err(missing)?.binding.is_some() || target == name {
-                return Err(Failure::bad("Cannot bind to another package binding."));
-            }
+        let new = Package::put(&put, name, None, cx.own(), cx.now_ms)?;
+        let target = match &new.binding {
+            Some(target) => Some(self.bindable(cx.own(), target)?),
+            None => None,
+        };
+        if old.is_some() && !overwrite {
+            return Err(Failure::exists());
+        }
+        let package = match &old {
+            Some(old) => Package::put(&put, name, Some(old), cx.own(), cx.now_ms)?,
+            None => new,
+        };
+        if target.is_some_and(|target| target.binding.is_some()) {
+            return Err(Failure::bad("Cannot bind to another package binding."));
         }
         let document = package.to_json();
         self.insert(Entity::Package(Arc::new(package)))?;
         Ok(respond(200, &document))
+    }
+
+    /// The package that a document binds, which its sender may read. Source of the texts: `rewriteEntitlementFailure`
+    /// (`Packages.scala`).
+    fn bindable(&self, own: &str, target: &FullName) -> Result<Arc<Package>> {
+        let found = self.store.package_for(own, target);
+        let (package, _) = found.map_err(|failure| match failure.status {
+            404 => Failure::bad("Binding references a package that does not exist."),
+            409 => Failure::new(409, "Cannot bind to a resource that is not a package."),
+            _ => failure,
+        })?;
+        Ok(package.clone())
     }
 
     fn delete_package(&mut self, cx: &Context<'_>, name: &FullName) -> Result<Step> {

@@ -103,27 +103,30 @@ impl Controller {
     }
 
     fn put_rule(&mut self, cx: &Context<'_>, name: &FullName) -> Result<Step> {
+        let overwrite = cx.query.flag("overwrite")?;
         let put = Put::parse(cx.require_json()?)?;
         let old = match self.store.get(name) {
-            Some(Entity::Rule(_)) if !cx.query.flag("overwrite")? => return Err(Failure::exists()),
             Some(Entity::Rule(old)) => Some(self.as_it_stands(old)),
             Some(_) => return Err(Failure::other_collection()),
             None => None,
         };
         let rule = Rule::put(&put, name, old.as_ref(), cx.own(), cx.now_ms)?;
-        let missing =
-            |what: &str, name: &FullName| Failure::bad(format!("{what} /{name} does not exist"));
-        if rule.trigger.namespace != *cx.own() {
+        if put.get("trigger").is_some() && rule.trigger.namespace != *cx.own() {
             return Err(Failure::forbidden(&format!("{}", rule.trigger)));
         }
+        if put.get("action").is_some() {
+            self.store.check_access(cx.own(), &rule.action)?;
+        }
+        if old.is_some() && !overwrite {
+            return Err(Failure::exists());
+        }
+        let missing =
+            |what: &str, name: &FullName| Failure::bad(format!("{what} /{name} does not exist"));
         self.trigger(&rule.trigger)
             .map_err(|_| missing("trigger", &rule.trigger))?;
         self.store
-            .resolve_for(cx.own(), &rule.action)
-            .map_err(|failure| match failure.status {
-                403 => failure,
-                _ => missing("action", &rule.action),
-            })?;
+            .resolve(&rule.action)
+            .map_err(|_| missing("action", &rule.action))?;
         self.insert(Entity::Rule(Arc::new(rule.clone())))?;
         if let Some(old) = old {
             self.unlink(&old);

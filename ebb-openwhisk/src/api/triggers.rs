@@ -39,15 +39,16 @@ impl Controller {
             "GET" => Ok(respond(200, &self.trigger(&name)?.to_json())),
             "PUT" => {
                 let put = Put::parse(cx.require_json()?)?;
+                let overwrite = cx.query.flag("overwrite")?;
                 let old = match self.store.get(&name) {
-                    Some(Entity::Trigger(_)) if !cx.query.flag("overwrite")? => {
-                        return Err(Failure::exists());
-                    }
                     Some(Entity::Trigger(old)) => Some(old.clone()),
                     Some(_) => return Err(Failure::other_collection()),
                     None => None,
                 };
                 let trigger = Trigger::put(&put, &name, old.as_deref(), cx.now_ms)?;
+                if old.is_some() && !overwrite {
+                    return Err(Failure::exists());
+                }
                 let document = trigger.to_json();
                 self.insert(Entity::Trigger(Arc::new(trigger)))?;
                 Ok(respond(200, &document))
@@ -101,7 +102,7 @@ impl Controller {
             // A fire counts once, so what its rules need has to be here.
             for (action, _) in trigger.rules.values() {
                 if let Ok(resolved) = self.store.resolve_for(&namespace, action) {
-                    let _ = self.check_reach(&namespace, &resolved);
+                    let _ = self.check_reach(&namespace, &resolved.action.exec);
                 }
             }
             self.require_nothing_missed()?;
@@ -159,7 +160,7 @@ impl Controller {
         let resolved = self.store.resolve_for(own, action);
         let allowed = resolved.and_then(|resolved| {
             check_final(&resolved, arguments)?;
-            self.check_reach(own, &resolved)?;
+            self.check_reach(own, &resolved.action.exec)?;
             Ok(resolved)
         });
         match allowed {

@@ -489,7 +489,12 @@ impl Store {
             }
         };
         let package = readable(name)?;
-        let original = package.binding.as_ref().map(readable).transpose()?;
+        let original = package.binding.as_ref().map(readable).transpose();
+        // It is the binding that does not open.
+        let original = original.map_err(|failure| match failure.status {
+            403 => Failure::forbidden(&alloc::format!("{name}")),
+            _ => failure,
+        })?;
         Ok((package, original))
     }
 
@@ -524,6 +529,22 @@ impl Store {
             }),
             Some(_) => Err(Failure::other_collection()),
             None => Err(Failure::no_entity()),
+        }
+    }
+
+    /// Whether callers of the namespace `own` may read and call an action of that name, if there is one: all that is in a package that
+    /// they may read, else their own. Source: `implicitRights` (`ActionCollection.scala`).
+    ///
+    /// # Errors
+    /// As [`Store::package_for`].
+    pub fn check_access(&self, own: &str, name: &FullName) -> Result<()> {
+        match &name.package {
+            Some(package) => {
+                let package = FullName::new(&name.namespace, package);
+                self.package_for(own, &package).map(drop)
+            }
+            None if name.namespace == own => Ok(()),
+            None => Err(Failure::forbidden(&alloc::format!("{name}"))),
         }
     }
 

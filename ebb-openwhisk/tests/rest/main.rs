@@ -15,6 +15,7 @@
 //! | conductors (OpenWhisk's `docs/conductors.md`) | `compositions.rs` |
 //! | what an update replaces and what it keeps | `updates.rs` |
 //! | 3.9 triggers and rules | `triggers.rs` |
+//! | which refusal comes first, and what it names (OpenWhisk's sources) | `refusals.rs` |
 //! | 3.10 web actions | `web.rs`, `web_response.rs` |
 //! | 4 clients | `ebb-invoker-hosted/tests/e2e/client.test.mjs`, with the npm package |
 //! | 5 easy to get wrong | rows 1, 2, 5: `ebb-invoker/tests/loader/contract.test.mjs`; 3, 4: `calls.rs` |
@@ -33,6 +34,7 @@ mod calls;
 mod compositions;
 mod desks;
 mod packages;
+mod refusals;
 mod sequences;
 mod tenants;
 mod triggers;

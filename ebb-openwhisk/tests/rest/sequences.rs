@@ -208,7 +208,7 @@ fn a_sequence_does_not_reach_what_another_namespace_took_back() {
         (got.status, got.error()),
         (
             403,
-            "The supplied authentication is not authorized to access 'guest/p/a'."
+            "The supplied authentication is not authorized to access 'guest/p'."
         )
     );
 }
