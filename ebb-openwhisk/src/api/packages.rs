@@ -73,7 +73,8 @@ impl Controller {
                 .text("version", &format!("{}", common.version))
                 .raw("annotations", common.annotations.to_json().as_str())
                 .finish();
-            if common.annotations.is_truthy("feed") {
+            // Whatever its value. Source: `withPackageActions` (`WhiskPackage.scala`).
+            if common.annotations.get("feed").is_some() {
                 feeds.push(element);
             } else {
                 actions.push(element);

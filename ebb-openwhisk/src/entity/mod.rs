@@ -137,6 +137,12 @@ impl Put {
         self.members.get(name).filter(|v| v.kind() != Kind::Null)
     }
 
+    /// Whether there is a member that is null.
+    pub fn is_null(&self, name: &str) -> bool {
+        let given = self.members.get(name);
+        given.is_some_and(|value| value.kind() == Kind::Null)
+    }
+
     fn read<T>(
         &self,
         name: &str,

@@ -29,6 +29,8 @@ impl Package {
         let mut common = put.common(name, old.map(|old| &old.common), now_ms)?;
         let given = match put.get("binding") {
             Some(document) => Self::binding(document, own)?,
+            // Unlike other members it cannot be left out so. Source: `optionalBindingDeserializer` (`WhiskPackage.scala`).
+            None if put.is_null("binding") => return Err(Self::malformed_binding()),
             None => None,
         };
         if old.is_some_and(|old| old.binding.is_none()) && given.is_some() {
@@ -62,10 +64,12 @@ impl Package {
         }
     }
 
+    fn malformed_binding() -> Failure {
+        Failure::malformed("binding must be an object with the members 'namespace' and 'name'")
+    }
+
     fn binding(document: &Json, own: &str) -> Result<Option<FullName>> {
-        let malformed = || {
-            Failure::malformed("binding must be an object with the members 'namespace' and 'name'")
-        };
+        let malformed = Self::malformed_binding;
         if document.to_bool() == Some(false) {
             return Ok(None);
         }

@@ -18,18 +18,25 @@ fn a_package_shows_its_actions_and_feeds() {
     bed.put_action("tools/a");
     let mut feed = js("x");
     feed["annotations"] = json!([{"key": "feed", "value": true}]);
-    bed.put("/_/actions/tools/f", feed);
+    bed.put("/_/actions/tools/f", feed.clone());
+    // Whatever the value is.
+    feed["annotations"] = json!([{"key": "feed", "value": false}]);
+    bed.put("/_/actions/tools/g", feed);
     let got = bed.get("/_/packages/tools").body;
+    let names = |list: &str| -> Vec<&Value> {
+        let list = got[list].as_array().unwrap().iter();
+        list.map(|element| &element["name"]).collect()
+    };
     assert_eq!(
-        (&got["actions"][0]["name"], &got["feeds"][0]["name"]),
-        (&json!("a"), &json!("f"))
+        (names("actions"), names("feeds").len()),
+        (vec![&json!("a")], 2)
     );
     assert_eq!(bed.get("/_/packages").body[0]["binding"], false);
     let got = bed.ask("DELETE", "/_/packages/tools", NULL);
     assert_eq!(got.status, 409);
     assert!(
         got.error()
-            .starts_with("Package not empty (contains 2 entities)."),
+            .starts_with("Package not empty (contains 3 entities)."),
         "{}",
         got.error()
     );
@@ -203,6 +210,8 @@ fn documents_that_are_no_packages_are_refused() {
     refused! { bed;
         PUT "/_/packages/default", json!({}) => 400 "Package name 'default' is reserved.";
         PUT "/_/packages/default", json!([]) => 400 "Package name 'default' is reserved.";
+        PUT "/_/packages/b", json!({"binding": null}) => 400 "The request content was malformed:";
+        PUT "/_/packages/b", json!({"binding": {"name": "p"}}) => 400 "The request content was malformed:";
         PUT "/_/packages/b", json!({"binding": {"namespace": "_", "name": "gone"}})
             => 400 "Binding references a package that does not exist.";
         PUT "/_/packages/pkg?overwrite=true", json!({"binding": {"namespace": "_", "name": "pkg"}})
