@@ -12,6 +12,8 @@ pub struct Failure {
     pub text: String,
 }
 
+const METHODS: &str = "HTTP method not allowed, supported methods: ";
+
 /// What a request comes to.
 pub type Result<T> = core::result::Result<T, Failure>;
 
@@ -61,10 +63,12 @@ impl Failure {
 
     /// The path has other methods.
     pub fn method(allowed: &str) -> Self {
-        Self::new(
-            405,
-            format!("HTTP method not allowed, supported methods: {allowed}"),
-        )
+        Self::new(405, format!("{METHODS}{allowed}"))
+    }
+
+    /// The methods that the path has, of a refusal for another one.
+    pub fn allowed(&self) -> Option<&str> {
+        self.text.strip_prefix(METHODS)
     }
 
     /// The credentials are wrong.

@@ -89,10 +89,10 @@ impl Response {
                 .text("code", transaction)
                 .finish(),
         );
-        if failure.status == 401 {
-            response.with("WWW-Authenticate", "Basic realm=\"OpenWhisk secure realm\"")
-        } else {
-            response
+        match (failure.status, failure.allowed()) {
+            (401, _) => response.with("WWW-Authenticate", "Basic realm=\"OpenWhisk secure realm\""),
+            (405, Some(allowed)) => response.with("Allow", String::from(allowed)),
+            _ => response,
         }
     }
 

@@ -32,6 +32,19 @@ pub fn check(name: &str) -> Result<()> {
     }
 }
 
+/// Checks the namespace of a path.
+///
+/// # Errors
+/// 400 with the protocol's text, which differs from that for other names.
+pub fn check_namespace(name: &str) -> Result<()> {
+    check(name).map_err(|_| match name.chars().count() {
+        length if length > LONGEST => Failure::bad(format!(
+            "Namespace longer than allowed: {length} > {LONGEST}."
+        )),
+        _ => Failure::bad("The namespace contains illegal characters."),
+    })
+}
+
 /// Where an entity is: namespace, package if it is in one, name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FullName {

@@ -68,7 +68,7 @@ impl Controller {
                 }
             }
             "POST" => self.call_action(cx, &name, stamp),
-            _ => Err(Failure::method("GET, PUT, DELETE, POST")),
+            _ => Err(Failure::method("PUT, GET, DELETE, POST")),
         }
     }
 

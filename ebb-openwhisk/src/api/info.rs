@@ -133,7 +133,7 @@ impl Controller {
             ["docs"] => Ok(Step::Respond(
                 Response::empty(302).with("Location", "/api/v1/api-docs"),
             )),
-            ["api"] => Ok(respond(200, &self.about())),
+            ["api"] if method(request) == "GET" => Ok(respond(200, &self.about())),
             _ => Err(Failure::no_path()),
         }
     }
@@ -172,11 +172,12 @@ impl Controller {
     /// `GET .../limits`.
     pub(super) fn limits(&self, cx: &Context<'_>, path: &[&str]) -> Result<Step> {
         cx.require_own(None)?;
-        if !path.is_empty() {
-            return Err(Failure::no_path());
-        }
         if method(cx.request) != "GET" {
             return Err(Failure::method("GET"));
+        }
+        if !path.is_empty() {
+            let text = "Inner entity level routes for limits are not yet implemented.";
+            return Err(Failure::bad(text));
         }
         let namespace = self.namespaces.limits(&cx.namespace);
         let json = Members::new()

@@ -388,7 +388,10 @@ impl Controller {
             {
                 let own = &subject.namespace;
                 let namespace = if *namespace == "_" { own } else { *namespace };
-                name::check(namespace)?;
+                name::check_namespace(namespace)?;
+                if slash && !may_end_in_slash(request, collection, rest) {
+                    return Err(Failure::no_path());
+                }
                 let cx = Context {
                     request,
                     query: Query::parse(request.query),
@@ -633,6 +636,16 @@ fn is_public(request: &Request<'_>, rest: &[&str]) -> bool {
         ["web", ..] => false,
         _ if request.method == "OPTIONS" => true,
         [] | ["docs" | "api-docs"] => method(request) == "GET",
+        _ => false,
+    }
+}
+
+/// Whether a slash may stand behind a path below a namespace: collections and records have one path with it and without, a package's
+/// actions one with it, and nothing else has any. Source: `innerRoutes` (`Actions.scala`, `Activations.scala`).
+fn may_end_in_slash(request: &Request<'_>, collection: &str, rest: &[&str]) -> bool {
+    match (collection, rest) {
+        (_, []) | ("limits", _) | ("activations", [_]) => true,
+        ("actions", [_]) => method(request) == "GET",
         _ => false,
     }
 }

@@ -37,7 +37,7 @@ impl Controller {
                     .to_json(),
                 ))
             }
-            _ => Err(Failure::method("GET, PUT, DELETE, POST")),
+            _ => Err(Failure::method("PUT, GET, DELETE, POST")),
         }
     }
 

@@ -60,7 +60,7 @@ impl Controller {
                 Ok(respond(200, &trigger.to_json()))
             }
             "POST" => self.fire(cx, &name, stamp),
-            _ => Err(Failure::method("GET, PUT, DELETE, POST")),
+            _ => Err(Failure::method("PUT, GET, DELETE, POST")),
         }
     }
 

@@ -144,6 +144,56 @@ fn paths_and_methods_that_there_are_not_are_refused() {
         DELETE "/_/actions" => 405 "HTTP method not allowed";
         PATCH "/_/actions/a" => 405 "HTTP method not allowed";
         GET "/_/actions/t" => 409 "Resource by this name exists but is not in this collection.";
+        GET "/_/limits/memory" => 400 "Inner entity level routes for limits are not yet implemented.";
+        PUT "/_/limits/memory", json!({}) => 405 "HTTP method not allowed, supported methods: GET";
+        DELETE "/_/limits" => 405 "HTTP method not allowed, supported methods: GET";
+        GET format!("/{}/actions", "n".repeat(257)) => 400 "Namespace longer than allowed: 257 > 256.";
+        GET "/-n/actions/a" => 400 "The namespace contains illegal characters.";
+    }
+    let got = bed.ask("PATCH", "/_/actions/a", NULL);
+    assert_eq!(got.header("allow"), "PUT, GET, DELETE, POST");
+    assert_eq!(bed.raw("OPTIONS", "/api", &[], b"").status, 404);
+}
+
+#[test]
+fn a_slash_ends_the_paths_of_collections_and_records_alone() {
+    let bed = Bed::new();
+    bed.put("/_/packages/pkg", json!({}));
+    bed.put_action("pkg/a");
+    bed.put_action("a");
+    bed.put("/_/triggers/t", json!({}));
+    bed.put("/_/rules/r", json!({"trigger": "/_/t", "action": "/_/a"}));
+    let called = bed.ask("POST", "/_/actions/a?blocking=true", NULL).body;
+    let record = format!(
+        "/_/activations/{}",
+        called["activationId"].as_str().unwrap()
+    );
+    for collection in [
+        "actions",
+        "packages",
+        "triggers",
+        "rules",
+        "activations",
+        "limits",
+    ] {
+        assert_eq!(
+            bed.get(&format!("/_/{collection}/")).status,
+            200,
+            "{collection}"
+        );
+    }
+    assert_eq!(bed.get("/_/actions/pkg/").body[0]["name"], "a");
+    assert_eq!(bed.get(&format!("{record}/")).status, 200);
+    let no_path = "The requested resource could not be found.";
+    refused! { bed;
+        DELETE "/_/actions/pkg/" => 404 no_path;
+        PUT "/_/actions/b/", js("x") => 404 no_path;
+        POST "/_/actions/a/" => 404 no_path;
+        GET "/_/actions/pkg/a/" => 404 no_path;
+        GET "/_/packages/pkg/" => 404 no_path;
+        POST "/_/triggers/t/" => 404 no_path;
+        DELETE "/_/rules/r/" => 404 no_path;
+        GET format!("{record}/logs/") => 404 no_path;
     }
 }
 
