@@ -77,6 +77,12 @@ impl Range {
                 (None, _) => Failure::malformed(format!("the limit '{name}' must be an integer")),
             })?;
         let (what, unit) = self.words;
+        // Source: `ByteSize` (`Size.scala`).
+        if number < 0 && unit == " MB" {
+            return Err(Failure::malformed(
+                "requirement failed: a negative size of an object is not allowed.",
+            ));
+        }
         let refuse = |direction, threshold| {
             Err(Failure::bad(format!(
                 "{what} {number}{unit} {direction} allowed threshold of {threshold}{unit}"

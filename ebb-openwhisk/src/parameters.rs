@@ -28,9 +28,14 @@ impl Parameters {
     /// # Errors
     /// 400: another shape; 413: too large.
     pub fn parse(document: &Json, field: &str) -> Result<Self> {
-        let size = document.as_str().len();
-        if size > limits::PARAMETERS {
-            return Err(Failure::too_large(field, size, limits::PARAMETERS));
+        let bytes = document.as_str().len();
+        if bytes > limits::PARAMETERS {
+            let size = Self::size(document).filter(|size| *size > limits::PARAMETERS);
+            return Err(Failure::too_large(
+                field,
+                size.unwrap_or(bytes),
+                limits::PARAMETERS,
+            ));
         }
         let malformed = || {
             Failure::malformed(format!(
@@ -54,6 +59,17 @@ impl Parameters {
             parameters.insert(Parameter { key, value, init });
         }
         Ok(parameters)
+    }
+
+    /// The size by which OpenWhisk limits them: bytes of all keys and of all values' texts. Source: `size` (`Parameter.scala`).
+    fn size(document: &Json) -> Option<usize> {
+        let elements = document.to_array()?;
+        let of_one = |element: &Json| {
+            let object = element.to_object()?;
+            let key = object.get("key")?.to_text()?;
+            Some(key.len() + object.get("value")?.compact().len())
+        };
+        elements.iter().map(of_one).sum()
     }
 
     /// Bytes of the heap that they take.

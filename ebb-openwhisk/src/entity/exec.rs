@@ -101,7 +101,7 @@ impl Exec {
             (runtime, Some(image))
         } else {
             let runtime = runtimes.find(&kind).ok_or_else(|| {
-                Failure::bad(format!(
+                Failure::malformed(format!(
                     "The specified runtime '{kind}' is not supported by this platform. Valid values are: {}.",
                     runtimes.names()
                 ))
@@ -121,13 +121,15 @@ impl Exec {
                     .ok_or_else(|| Failure::malformed("exec.code must be a string"))?,
             ),
         };
+        let is_blank = |code: &CodeText| code.json.to_text().is_some_and(|t| t.trim().is_empty());
         let code = match code {
-            Some(code) => code,
             // An image may bring its code along; these do not, and say so when they are called.
+            Some(code) if image.is_some() && is_blank(&code) => CodeText::source(""),
             None if image.is_some() => CodeText::source(""),
+            Some(code) => code,
             None => {
                 return Err(Failure::malformed(format!(
-                    "'code' must be a string defined in 'exec' for '{kind}' actions"
+                    "'code' must be a string or attachment object defined in 'exec' for '{kind}' actions"
                 )));
             }
         };
@@ -184,7 +186,8 @@ impl Exec {
                 if let Some(image) = &code.image {
                     members.text("image", image);
                 }
-                if with_code {
+                let is_brought_along = code.image.is_some() && code.code.as_str() == "\"\"";
+                if with_code && !is_brought_along {
                     members.raw("code", code.code.as_str());
                 }
                 if let Some(main) = &code.main {

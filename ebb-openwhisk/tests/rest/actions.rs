@@ -170,9 +170,12 @@ fn documents_that_are_no_actions_are_refused() {
         PUT "/_/actions/new", json!({"exec": {"code": "", "kind": "nodejs:20", "main": 7}})
             => 400 "The request content was malformed:\nif defined, 'main' be a string in 'exec' for 'nodejs:20' actions";
         PUT "/_/actions/new", json!({"limits": {"logs": "1"}}) => 400 "The request content was malformed:\nlog limit malformed";
-        PUT "/_/actions/new", json!({"exec": {"kind": "nodejs:20"}}) => 400 "The request content was malformed:";
+        PUT "/_/actions/new", json!({"limits": {"logs": -1}})
+            => 400 "The request content was malformed:\nrequirement failed: a negative size of an object is not allowed.";
+        PUT "/_/actions/new", json!({"exec": {"kind": "nodejs:20"}})
+            => 400 "The request content was malformed:\n'code' must be a string or attachment object defined in 'exec' for 'nodejs:20' actions";
         PUT "/_/actions/new", json!({"exec": {"kind": "cobol:85", "code": ""}})
-            => 400 "The specified runtime 'cobol:85' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:18', 'nodejs:16', 'nodejs:14', 'python:3.11', 'python:3.12', 'python:3.10', 'python:3.9', 'native:default', 'go:1.x', 'rust:1.x'.";
+            => 400 "The request content was malformed:\nThe specified runtime 'cobol:85' is not supported by this platform. Valid values are: 'nodejs:20', 'nodejs:18', 'nodejs:16', 'nodejs:14', 'python:3.11', 'python:3.12', 'python:3.10', 'python:3.9', 'native:default', 'go:1.x', 'rust:1.x'.";
         PUT "/_/actions/a", js("") => 409 "resource already exists";
         PUT "/_/actions/a?overwrite=maybe", js("") => 400 "The query parameter 'overwrite' was malformed:";
         PUT "/_/actions/pkg", js("") => 409 "Resource by this name exists but is not in this collection.";
@@ -185,7 +188,7 @@ fn documents_that_are_no_actions_are_refused() {
         PUT "/_/actions/new", json!({"exec": {"kind": "nodejs:20", "code": ""}, "parameters": {}})
             => 400 "The request content was malformed:";
         PUT "/_/actions/new", json!({"exec": {"kind": "nodejs:20", "code": ""}, "parameters": [{"key": "k", "value": big}]})
-            => 413 "parameters larger than allowed: 1048600 > 1048576 bytes.";
+            => 413 "parameters larger than allowed: 1048579 > 1048576 bytes.";
         PUT "/_/actions/new", json!({"exec": {"kind": "nodejs:20", "code": ""}, "annotations": [{"key": "k", "value": big}]})
             => 413 "annotations larger than allowed: ";
         PUT "/_/actions/new", js(&"x".repeat((48 << 20) + 1)) => 413 "exec larger than allowed: 50331649 > 50331648 bytes.";

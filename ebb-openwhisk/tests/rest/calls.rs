@@ -430,7 +430,7 @@ fn what_is_wrong_with_a_body_is_told_behind_a_missing_package_and_before_a_missi
         POST "/_/triggers/none", json!([1]) => 400 no_body;
         POST "/_/triggers/none", json!({}) => 404 absent;
         PUT "/_/actions/none/a", json!([1]) => 404 absent;
-        PUT "/_/actions/a", json!({"exec": {"kind": "none", "code": ""}}) => 400 "The specified runtime 'none' is not supported";
+        PUT "/_/actions/a", json!({"exec": {"kind": "none", "code": ""}}) => 400 "The request content was malformed:\nThe specified runtime 'none' is not supported";
         PUT "/_/actions/a", json!({}) => 409 "resource already exists";
     }
     // On the web the action comes first.

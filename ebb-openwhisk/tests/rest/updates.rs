@@ -213,7 +213,7 @@ fn a_pinned_version_of_node_runs_on_the_one_there_is() {
             "/_/actions/k?overwrite=true",
             kind(unknown),
             400,
-            &format!("The specified runtime '{unknown}' is not supported by this platform."),
+            &format!("The request content was malformed:\nThe specified runtime '{unknown}' is not supported by this platform."),
         );
     }
     let runtimes = bed.raw("GET", "/", &[], b"").body["runtimes"]["nodejs"].clone();
@@ -249,6 +249,19 @@ fn an_image_of_node_is_the_node_there_is() {
             bed.ask("POST", "/_/actions/k?blocking=true", json!({}))
                 .status,
             200
+        );
+    }
+    // An image brings its code along where the document has none.
+    for code in [json!(null), json!(""), json!(" \n")] {
+        let mut exec = json!({"kind": "blackbox", "image": "action-nodejs-v20"});
+        let shown = json!({"kind": "blackbox", "image": "action-nodejs-v20", "binary": false});
+        if !code.is_null() {
+            exec["code"] = code;
+        }
+        let put = bed.put("/_/actions/k?overwrite=true", json!({ "exec": exec }));
+        assert_eq!(
+            (&put["exec"], &bed.get("/_/actions/k").body["exec"]),
+            (&shown, &shown)
         );
     }
     for (image, text) in [
