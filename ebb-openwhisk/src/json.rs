@@ -365,9 +365,7 @@ impl Object {
 
     /// Sets all members of another object.
     pub fn extend(&mut self, other: Object) {
-        for (name, value) in other.0 {
-            self.set(&name, value);
-        }
+        *self = core::mem::take(self).0.into_iter().chain(other.0).collect();
     }
 
     /// The members.
@@ -399,6 +397,17 @@ impl Object {
             members.raw(name, value.as_str());
         }
         members.finish()
+    }
+}
+
+/// However many there are, each is looked at once.
+impl FromIterator<(String, Json)> for Object {
+    fn from_iter<T: IntoIterator<Item = (String, Json)>>(given: T) -> Self {
+        let mut members = Unique::default();
+        for (name, value) in given {
+            members.set(name, value);
+        }
+        Self(members.members)
     }
 }
 

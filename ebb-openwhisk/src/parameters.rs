@@ -5,6 +5,10 @@ use crate::heap::{block_bytes, shared_bytes, text_bytes};
 use crate::json::{Json, Kind, Members, Object};
 use crate::limits;
 use alloc::{borrow::Cow, format, string::String, sync::Arc, vec::Vec};
+use hashbrown::{HashMap, HashSet};
+
+/// Parameters among which it takes less to look than to hash.
+const FEW: usize = 8;
 
 /// One parameter or annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +46,7 @@ impl Parameters {
                 "{field} must be an array of objects with the members 'key', 'value' and, if need be, 'init' (true or false)"
             ))
         };
-        let mut parameters = Self::default();
-        for element in document.to_array().ok_or_else(malformed)? {
+        let read = |element: &Json| {
             let object: Object = element.to_object().ok_or_else(malformed)?;
             let key = object
                 .get("key")
@@ -56,9 +59,38 @@ impl Parameters {
                 Some(init) => init.to_bool().ok_or_else(malformed)?,
                 None => false,
             };
-            parameters.insert(Parameter { key, value, init });
+            Ok(Parameter { key, value, init })
+        };
+        let elements = document.to_array().ok_or_else(malformed)?;
+        let parameters = elements.iter().map(read).collect::<Result<Vec<_>>>()?;
+        Ok(Self::gathered(parameters.into_iter()))
+    }
+
+    /// Those of one key are the last, in the place of the first. However many there are, each is looked at once.
+    fn gathered(parameters: impl Iterator<Item = Parameter>) -> Self {
+        let mut list: Vec<Parameter> = Vec::new();
+        let mut places: HashMap<Cow<'static, str>, usize> = HashMap::new();
+        for parameter in parameters {
+            let place = match list.len() {
+                ..=FEW => list.iter().position(|p| p.key == parameter.key),
+                _ => places.get(&parameter.key).copied(),
+            };
+            if let Some(old) = place.and_then(|at| list.get_mut(at)) {
+                *old = parameter;
+                continue;
+            }
+            list.push(parameter);
+            if list.len() > FEW {
+                let from = places.len();
+                let new = list[from..].iter().zip(from..);
+                places.extend(new.map(|(p, at)| (p.key.clone(), at)));
+            }
         }
-        Ok(parameters)
+        if list.is_empty() {
+            return Self::default();
+        }
+        list.shrink_to_fit();
+        Self(Some(Arc::new(list)))
     }
 
     /// The size by which OpenWhisk limits them: bytes of all keys and of all values' texts. Source: `size` (`Parameter.scala`).
@@ -165,6 +197,12 @@ impl Parameters {
         if self.list().is_empty() {
             return others.clone();
         }
+        if self.list().len() + others.list().len() > FEW {
+            return match others.is_empty() {
+                true => self.clone(),
+                false => Self::gathered(self.iter().chain(others.iter()).cloned()),
+            };
+        }
         let mut merged = self.clone();
         for parameter in others.list() {
             merged.insert(parameter.clone());
@@ -179,16 +217,20 @@ impl Parameters {
 
     /// The arguments of a call: these, overridden by the call's body, without those meant for init.
     pub fn arguments(&self, body: &Object) -> Object {
-        let mut arguments = Object::new();
-        for parameter in self.list().iter().filter(|p| !p.init) {
-            arguments.set(&parameter.key, parameter.value.clone());
-        }
-        for (name, value) in body.iter() {
-            if !self.list().iter().any(|p| p.init && p.key == name) {
-                arguments.set(name, value.clone());
-            }
-        }
-        arguments
+        let at_init = self.list().iter().filter(|p| p.init);
+        let at_init: HashSet<&str> = at_init.map(|p| p.key.as_ref()).collect();
+        let given = body.iter().filter(|(name, _)| !at_init.contains(name));
+        let own = self.list().iter().filter(|p| !p.init);
+        let own = own.map(|p| (p.key.as_ref(), &p.value));
+        let all = own.chain(given);
+        all.map(|(name, value)| (name.into(), value.clone()))
+            .collect()
+    }
+
+    /// The keys that have a value, however many are looked for.
+    pub fn valued(&self) -> HashSet<&str> {
+        let valued = self.list().iter().filter(|p| p.value.kind() != Kind::Null);
+        valued.map(|p| p.key.as_ref()).collect()
     }
 
     /// What init's environment gets: each value as text.

@@ -366,3 +366,41 @@ fn deep_nesting_is_no_danger() {
     );
     assert!([200, 400].contains(&got.status), "{}", got.status);
 }
+
+/// As many names as a body may have, each a member of its own.
+#[test]
+fn a_great_many_members_take_no_longer_each_than_a_few() {
+    let bed = Bed::new();
+    let names = |count: usize| (0..count).map(|n| format!("{n:x}"));
+    let parameters = |count: usize| -> Value {
+        let all = names(count).map(|name| json!({"key": name, "value": 0}));
+        all.collect()
+    };
+    let mut action = js("x");
+    action["annotations"] = json!([{"key": "web-export", "value": true}]);
+    action["parameters"] = parameters(35_000);
+    let begin = std::time::Instant::now();
+    bed.put("/_/packages/p", json!({"parameters": parameters(35_000)}));
+    bed.put("/_/actions/p/a", action);
+    let last = format!("{:x}", 89_999);
+    let object: Value = names(90_000)
+        .map(|name| (name, json!(1)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let got = bed.ask("POST", "/_/actions/p/a?blocking=true", object);
+    assert_eq!(
+        (got.status, &got.body["response"]["result"][&last]),
+        (200, &json!(1))
+    );
+    let form = names(90_000).collect::<Vec<_>>().join("&");
+    let media = [("Content-Type", "application/x-www-form-urlencoded")];
+    let got = bed.raw(
+        "POST",
+        "/api/v1/web/guest/p/a.json",
+        &media,
+        form.as_bytes(),
+    );
+    assert_eq!((got.status, &got.body[&last]), (200, &json!("")));
+    // Hundreds of seconds where each is compared with all others.
+    assert!(begin.elapsed().as_secs() < 60, "{:?}", begin.elapsed());
+}

@@ -305,13 +305,8 @@ pub(super) fn check_final(resolved: &Resolved, body: &Object) -> Result<()> {
     if !resolved.action.common.annotations.is_true("final") {
         return Ok(());
     }
-    let set = |name: &str| {
-        resolved
-            .parameters
-            .get(name)
-            .is_some_and(|value| value.kind() != Kind::Null)
-    };
-    if body.iter().any(|(name, _)| set(name)) {
+    let set = resolved.parameters.valued();
+    if body.iter().any(|(name, _)| set.contains(name)) {
         return Err(Failure::reserved_parameters());
     }
     Ok(())

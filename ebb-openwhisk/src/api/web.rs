@@ -224,18 +224,19 @@ const RESERVED: [&str; 6] = [
 
 /// The members of the query, and over them those of the body.
 fn arguments(request: &Request<'_>) -> Result<Object> {
-    let mut arguments = Object::new();
-    let mut fill = |query: &Query| {
-        for (name, value) in query.iter() {
-            arguments.set(name, Json::text(value));
-        }
+    let members = |query: &Query| -> Object {
+        let members = query.iter();
+        members
+            .map(|(name, value)| (String::from(name), Json::text(value)))
+            .collect()
     };
-    fill(&Query::parse(request.query));
+    let mut arguments = members(&Query::parse(request.query));
     let media = request.media();
     let mut other = None;
     match &media {
         Some(media) if media.is_form() => {
-            fill(&Query::parse(&String::from_utf8_lossy(request.body)));
+            let form = Query::parse(&String::from_utf8_lossy(request.body));
+            arguments.extend(members(&form));
         }
         Some(media) if media.is_json_family() => {
             if !request.body.is_empty() {
