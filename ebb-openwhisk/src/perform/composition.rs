@@ -5,7 +5,6 @@
 
 use super::{DEPTH, Executor, Of, Summary, Within, look, perform_call, perform_within};
 use crate::activation::{Activation, Outcome, Status};
-use crate::failure::Failure;
 use crate::json::{Json, Object};
 use crate::limits;
 use crate::name::FullName;
@@ -132,8 +131,15 @@ pub(super) async fn perform<E: Executor>(
             if accounting.components.get() >= COMPONENTS {
                 return Err(String::from(TOO_LONG));
             }
-            let resolved = c.store().resolve_for(own, &name);
-            let resolved = resolved.map_err(|failure| unreachable_component(&name, &failure))?;
+            let access = c.store().check_access(own, &name);
+            access.map_err(|_| {
+                format!(
+                    "Failed entitlement check for action with name '{name}' during composition."
+                )
+            })?;
+            let resolved = c.store().resolve_for(own, &name).map_err(|_| {
+                format!("Failed to resolve action with name '{name}' during composition.")
+            })?;
             let body = Body::Object(params.clone().unwrap_or_default());
             Ok(c.plan(caller, resolved, body, cause(), executor.now_ms()))
         });
@@ -166,13 +172,4 @@ pub(super) async fn perform<E: Executor>(
         is_conductor: true,
     };
     summary.record(of, outcome, executor.now_ms())
-}
-
-fn unreachable_component(name: &FullName, failure: &Failure) -> String {
-    match failure.status {
-        403 => {
-            format!("Failed entitlement check for action with name '{name}' during composition.")
-        }
-        _ => format!("Failed to resolve action with name '{name}' during composition."),
-    }
 }

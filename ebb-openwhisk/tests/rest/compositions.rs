@@ -176,8 +176,12 @@ fn a_conductor_hears_of_what_cannot_be_called() {
             "Failed to resolve action with name 'guest/no-such-action' during composition.",
         ),
         (
+            json!("closed/none"),
+            "Failed to resolve action with name 'guest/closed/none' during composition.",
+        ),
+        (
             json!("pkg/none"),
-            "Failed to resolve action with name 'guest/pkg/none' during composition.",
+            "Failed entitlement check for action with name 'guest/pkg/none' during composition.",
         ),
         (
             json!("/other/p/a"),
