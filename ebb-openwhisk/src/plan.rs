@@ -122,6 +122,18 @@ pub struct Unfired {
     pub error: String,
 }
 
+impl From<Failure> for Unfired {
+    fn from(failure: Failure) -> Self {
+        Self {
+            status: match failure.status {
+                500.. => Status::InternalError,
+                _ => Status::ApplicationError,
+            },
+            error: failure.text,
+        }
+    }
+}
+
 impl Plan {
     /// The activation's id.
     pub fn activation(&self) -> &str {

@@ -40,12 +40,18 @@ impl Minute {
         self.now_ms = self.now_ms.max(second);
     }
 
-    /// Counts one more, unless there are `limit` already: then says how many there would be.
-    fn count(&mut self, now_ms: u64, limit: u32) -> core::result::Result<(), u32> {
+    /// Whether there may be one more. There are `limit` already: says how many there would be.
+    fn check(&mut self, now_ms: u64, limit: u32) -> core::result::Result<(), u32> {
         self.pass(now_ms / 1000);
         if self.sum >= limit {
             return Err(self.sum.saturating_add(1));
         }
+        Ok(())
+    }
+
+    /// Counts one more, if there may be.
+    fn count(&mut self, now_ms: u64, limit: u32) -> core::result::Result<(), u32> {
+        self.check(now_ms, limit)?;
         self.add(1);
         Ok(())
     }
@@ -71,10 +77,31 @@ struct Usage {
 pub struct Admission {
     /// The namespace that it counts for.
     pub namespace: Arc<str>,
-    /// MB: the memory limit of its action.
+    /// How many calls it is: one, or as many as rules of a trigger make.
+    pub calls: u32,
+    /// MB: the memory limits of their actions.
     pub memory_mb: u32,
-    /// Bytes of its arguments.
+    /// Bytes of their arguments.
     pub argument_bytes: usize,
+}
+
+impl Admission {
+    /// No call.
+    pub fn none(namespace: Arc<str>) -> Self {
+        Self {
+            namespace,
+            calls: 0,
+            memory_mb: 0,
+            argument_bytes: 0,
+        }
+    }
+
+    /// With those of another.
+    pub fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.memory_mb = self.memory_mb.saturating_add(other.memory_mb);
+        self.argument_bytes += other.argument_bytes;
+    }
 }
 
 /// One of several equal parts of what is left of a namespace's limits, lent to a core: it lets calls begin by itself as long as they
@@ -117,14 +144,14 @@ impl Share {
 
     /// A call has ended, wherever it began.
     pub fn end(&mut self, call: &Admission) {
-        self.running = self.running.saturating_add(1);
+        self.running = self.running.saturating_add(call.calls);
         self.memory_mb = self.memory_mb.saturating_add(call.memory_mb);
         self.argument_bytes = self.argument_bytes.saturating_add(call.argument_bytes);
         self.add_running(-1, call);
     }
 
     fn add_running(&mut self, sign: i64, call: &Admission) {
-        self.more_running += sign;
+        self.more_running += sign * i64::from(call.calls);
         self.more_memory_mb += sign * i64::from(call.memory_mb);
         self.more_argument_bytes += sign * i64::try_from(call.argument_bytes).unwrap_or(i64::MAX);
     }
@@ -159,6 +186,27 @@ impl Throttle {
         self.usage.entry(own).or_insert_with(usage)
     }
 
+    /// Whether one more call may begin, whatever it takes. That there were too many is told before that there are.
+    ///
+    /// # Errors
+    /// 429.
+    pub fn check(&mut self, namespace: &str, limits: &NamespaceLimits, now_ms: u64) -> Result<()> {
+        let usage = self.usage(namespace);
+        let allowed = limits.calls_per_minute;
+        let free = usage.calls.check(now_ms, allowed);
+        free.map_err(|count| too_many(count, allowed))?;
+        if usage.running >= limits.concurrent_calls {
+            return Err(Failure::new(
+                429,
+                format!(
+                    "Too many concurrent requests in flight (count: {}, allowed: {}).",
+                    usage.running, limits.concurrent_calls
+                ),
+            ));
+        }
+        Ok(())
+    }
+
     /// Lets a call begin; [`Throttle::end`] must follow.
     ///
     /// # Errors
@@ -170,16 +218,8 @@ impl Throttle {
         is_alone: bool,
         now_ms: u64,
     ) -> Result<()> {
+        self.check(&call.namespace, limits, now_ms)?;
         let usage = self.usage(&call.namespace);
-        if usage.running >= limits.concurrent_calls {
-            return Err(Failure::new(
-                429,
-                format!(
-                    "Too many concurrent requests in flight (count: {}, allowed: {}).",
-                    usage.running, limits.concurrent_calls
-                ),
-            ));
-        }
         if usage.memory_mb.saturating_add(call.memory_mb) > limits.memory_mb {
             return Err(Failure::new(
                 429,
@@ -195,11 +235,8 @@ impl Throttle {
                 "Too many concurrent requests in flight: their arguments take too much memory.",
             ));
         }
-        usage
-            .calls
-            .count(now_ms, limits.calls_per_minute)
-            .map_err(|count| too_many(count, limits.calls_per_minute))?;
-        usage.running += 1;
+        usage.calls.add(call.calls);
+        usage.running += call.calls;
         usage.memory_mb = usage.memory_mb.saturating_add(call.memory_mb);
         usage.argument_bytes += call.argument_bytes;
         Ok(())
@@ -210,7 +247,7 @@ impl Throttle {
         let Some(usage) = self.usage.get_mut(&call.namespace) else {
             return;
         };
-        usage.running = usage.running.saturating_sub(1);
+        usage.running = usage.running.saturating_sub(call.calls);
         usage.memory_mb = usage.memory_mb.saturating_sub(call.memory_mb);
         usage.argument_bytes = usage.argument_bytes.saturating_sub(call.argument_bytes);
     }
@@ -341,6 +378,7 @@ mod tests {
 
     fn call(memory_mb: u32) -> Admission {
         Admission {
+            calls: 1,
             namespace: Arc::from("guest"),
             memory_mb,
             argument_bytes: 1 << 20,

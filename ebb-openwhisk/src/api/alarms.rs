@@ -113,7 +113,7 @@ impl Controller {
     /// Fires a trigger whose alarm is due. [`Controller::alarm_passed`] has to be told when what comes of it has begun.
     ///
     /// # Errors
-    /// The namespace fires too much at the moment: the alarm stays due.
+    /// The namespace fires or calls too much at the moment: the alarm stays due.
     pub fn fire_alarm(&mut self, name: &FullName, now_ms: u64) -> Result<Step> {
         let trigger = self.trigger(name)?;
         let nothing = || Ok(Step::Respond(Response::empty(204)));
@@ -135,6 +135,10 @@ impl Controller {
             cors: None,
             accept: None,
         };
+        if trigger.rules.values().any(|(_, active)| *active) {
+            let limits = self.namespaces.limits(&caller.namespace);
+            self.throttle.check(&caller.namespace, &limits, now_ms)?;
+        }
         let body = alarm.payload().to_object().unwrap_or_default();
         self.fire_trigger(
             &trigger,

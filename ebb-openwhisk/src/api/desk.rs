@@ -127,6 +127,7 @@ impl Desk {
             in_parts: false,
         }));
         let admission = Admission {
+            calls: 1,
             namespace: known.caller.clone(),
             memory_mb: known.resolved.action.limits.memory_mb,
             argument_bytes: plan.bytes(),

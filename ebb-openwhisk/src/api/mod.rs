@@ -522,23 +522,23 @@ impl Controller {
         stamp: &Stamp,
         now_ms: u64,
     ) -> Result<Step> {
+        self.require_nothing_missed()?;
+        let admission = self.admit_call(&plan, namespace, now_ms)?;
+        Ok(begun(plan, admission, wait_ms, shape, stamp))
+    }
+
+    /// Counts a call against the limits of its namespace.
+    fn admit_call(&mut self, plan: &Plan, namespace: &Arc<str>, now_ms: u64) -> Result<Admission> {
         let admission = Admission {
             namespace: namespace.clone(),
-            memory_mb: self.memory_mb(&plan),
+            calls: 1,
+            memory_mb: self.memory_mb(plan),
             argument_bytes: plan.bytes(),
         };
         let limits = self.namespaces.limits(namespace);
-        self.require_nothing_missed()?;
         let is_alone = self.namespaces.iter().len() == 1;
         self.throttle.begin(&admission, &limits, is_alone, now_ms)?;
-        let reply = Reply {
-            activation: plan.activation().into(),
-            wait_ms,
-            shape,
-            admission,
-            stamp: stamp.clone(),
-        };
-        Ok(Step::Invoke(plan, reply))
+        Ok(admission)
     }
 
     /// Ends a request that has looked for what is to come, before it changes anything.
@@ -563,13 +563,8 @@ impl Controller {
                 let most = resolved.map(|r| r.action.limits.memory_mb).max();
                 most.unwrap_or(MEMORY.default)
             }
-            Plan::Trigger(fire) => {
-                let plans = fire
-                    .rules
-                    .iter()
-                    .filter_map(|fired| fired.plan.as_ref().ok());
-                plans.map(|plan| self.memory_mb(plan)).sum()
-            }
+            // Each of its calls counts by itself.
+            Plan::Trigger(_) => 0,
         }
     }
 
@@ -617,6 +612,24 @@ impl Controller {
         self.put_action(&name, &put, true, namespace, now_ms)
             .map(drop)
     }
+}
+
+/// What is to be run, and how its outcome becomes the response.
+fn begun(
+    plan: Plan,
+    admission: Admission,
+    wait_ms: Option<u64>,
+    shape: Shape,
+    stamp: &Stamp,
+) -> Step {
+    let reply = Reply {
+        activation: plan.activation().into(),
+        wait_ms,
+        shape,
+        admission,
+        stamp: stamp.clone(),
+    };
+    Step::Invoke(plan, reply)
 }
 
 /// The key that a request shows.

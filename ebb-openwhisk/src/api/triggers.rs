@@ -1,7 +1,7 @@
 //! `/namespaces/NS/triggers`: documents and firing.
 
 use super::actions::{call_body, check_final};
-use super::{Context, Controller, list, method, respond};
+use super::{Context, Controller, begun, list, method, respond};
 use crate::activation::{Activation, Outcome, Status};
 use crate::call::Caller;
 use crate::entity::{Entity, Put, Trigger};
@@ -12,7 +12,8 @@ use crate::name::{self, FullName};
 use crate::parameters::Parameters;
 use crate::plan::{Body, Fire, FiredRule, Plan, Shape, Stamp, Step, Unfired};
 use crate::query::Page;
-use alloc::{boxed::Box, format, sync::Arc};
+use crate::throttle::Admission;
+use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 
 impl Controller {
     pub(super) fn triggers(
@@ -114,13 +115,22 @@ impl Controller {
         let mut arguments = trigger.common.parameters.arguments(body);
         arguments.set("__ow_headers", headers);
         let rules = trigger.rules.iter();
-        let rules = rules
-            .map(|(rule, (action, active))| FiredRule {
-                rule: rule.clone(),
-                action: action.clone(),
-                plan: self.rule_plan(caller, rule, action, *active, &arguments, now_ms),
-            })
-            .collect();
+        let rules = rules.map(|(rule, (action, active))| FiredRule {
+            rule: rule.clone(),
+            action: action.clone(),
+            plan: self.rule_plan(caller, rule, action, *active, &arguments, now_ms),
+        });
+        let mut rules: Vec<FiredRule> = rules.collect();
+        self.require_nothing_missed()?;
+        // Each call counts by itself, and one for which there is no room is the rule's loss.
+        let mut admission = Admission::none(namespace.clone());
+        for fired in &mut rules {
+            let Ok(plan) = &fired.plan else { continue };
+            match self.admit_call(plan, &namespace, now_ms) {
+                Ok(call) => admission.add(&call),
+                Err(failure) => fired.plan = Err(Unfired::from(failure)),
+            }
+        }
         let record = Activation {
             id: self.new_id(),
             name: trigger.common.name.name.clone(),
@@ -137,7 +147,7 @@ impl Controller {
             outcome: Outcome::success(body.to_json()),
         };
         let plan = Plan::Trigger(Box::new(Fire { record, rules }));
-        self.begin(plan, &namespace, None, Shape::Record, stamp, now_ms)
+        Ok(begun(plan, admission, None, Shape::Record, stamp))
     }
 
     /// The call that a rule makes when its trigger fires, as if its owner had made it.
@@ -168,13 +178,7 @@ impl Controller {
                 let body = Body::Object(arguments.clone());
                 Ok(self.plan(caller, resolved, body, None, now_ms))
             }
-            Err(failure) => Err(Unfired {
-                status: match failure.status {
-                    500.. => Status::InternalError,
-                    _ => Status::ApplicationError,
-                },
-                error: failure.text,
-            }),
+            Err(failure) => Err(Unfired::from(failure)),
         }
     }
 }

@@ -259,6 +259,57 @@ fn too_many_calls_are_refused() {
 }
 
 #[test]
+fn rules_whose_calls_are_too_many_are_told_of_in_the_triggers_record() {
+    let bed = Bed::with(NamespaceLimits {
+        calls_per_minute: 2,
+        ..NamespaceLimits::default()
+    });
+    bed.put_action("a");
+    bed.put("/_/triggers/t", json!({}));
+    for rule in ["r1", "r2", "r3"] {
+        bed.put(
+            &format!("/_/rules/{rule}"),
+            json!({"trigger": "/_/t", "action": "/_/a"}),
+        );
+    }
+    for called in [2, 0] {
+        let fired = bed.ask("POST", "/_/triggers/t", NULL);
+        assert_eq!(fired.status, 202);
+        let id = fired.body["activationId"].as_str().unwrap();
+        let record = bed.get(&format!("/_/activations/{id}")).body;
+        let logs = record["logs"].as_array().unwrap().iter();
+        let logs: Vec<Value> = logs
+            .map(|line| serde_json::from_str(line.as_str().unwrap()).unwrap())
+            .collect();
+        let made = logs.iter().filter(|line| line["success"] == true);
+        assert_eq!((made.count(), logs.len()), (called, 3));
+        let refused = "Too many requests in the last minute (count: 3, allowed: 2).";
+        assert_eq!(
+            (&logs[2]["error"], &logs[2]["statusCode"]),
+            (&json!(refused), &json!(1))
+        );
+        assert_eq!(bed.controller.borrow().running(), 0);
+    }
+}
+
+#[test]
+fn that_there_were_too_many_calls_is_told_before_that_there_are() {
+    let bed = Bed::with(NamespaceLimits {
+        calls_per_minute: 0,
+        concurrent_calls: 0,
+        fires_per_minute: 0,
+        ..NamespaceLimits::default()
+    });
+    bed.put_action("a");
+    bed.put("/_/triggers/t", json!({}));
+    let refused = "Too many requests in the last minute (count: 1, allowed: 0).";
+    refused! { bed;
+        POST "/_/actions/a" => 429 refused;
+        POST "/_/triggers/t" => 429 refused;
+    }
+}
+
+#[test]
 fn a_full_store_refuses_and_recovers() {
     let bed = Bed::new();
     let code = "x()".repeat(14 << 20);
