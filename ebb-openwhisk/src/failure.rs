@@ -1,7 +1,7 @@
 //! Refusals: an HTTP status and the protocol's text for it.
 
-use crate::name::FullName;
 use alloc::{format, string::String};
+use core::fmt::Display;
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Failure {
     }
 
     /// No such package, where it is told by its name. Source: `authorizeAndDispatch` (`AuthorizedRouteDispatcher.scala`).
-    pub fn no_package(name: &FullName) -> Self {
+    pub fn no_package(name: impl Display) -> Self {
         Self::new(
             404,
             format!("The requested resource '{name}' does not exist."),
