@@ -10,7 +10,7 @@ use std::{
 };
 
 use test_support::{
-    Image, WORKSPACE,
+    Image, WORKSPACE, cargo,
     invoker::{Invoker, try_ask},
     needs, scratch, tools,
 };
@@ -32,7 +32,8 @@ fn make_and_say(
 ) -> (PathBuf, String) {
     let folder = scratch(folder);
     let _ = fs::remove_dir_all(&folder);
-    let output = Command::new(env!("CARGO_BIN_EXE_cargo-ebb"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-ebb"));
+    command
         .args([
             "ebb",
             "image",
@@ -47,10 +48,9 @@ fn make_and_say(
         .arg("--")
         .args(arguments)
         .current_dir(WORKSPACE)
-        .env_remove("EBB_PLATFORM")
-        .env_remove("SOURCE_DATE_EPOCH")
-        .output()
-        .expect("it is executed");
+        .env_remove("SOURCE_DATE_EPOCH");
+    cargo::forget_package(&mut command);
+    let output = command.output().expect("it is executed");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
     (folder, said + &String::from_utf8_lossy(&output.stdout))

@@ -7,21 +7,21 @@ use std::{
     process::{Command, Output},
 };
 
-use test_support::{WORKSPACE, needs, scratch};
+use test_support::{WORKSPACE, cargo, needs, scratch};
 
 /// `cargo ebb debug` in gdb's batch mode, with these commands. What gdb and the image say.
 fn debug(arguments: &[&str], commands: &[&str], image_arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_cargo-ebb"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-ebb"));
+    command
         .current_dir(WORKSPACE)
         .args(["ebb", "debug", "--batch"])
         .args(arguments)
         .args(commands.iter().flat_map(|command| ["--ex", command]))
         .arg("--")
         .args(image_arguments)
-        .envs([("EBB_ACCEL", "tcg"), ("EBB_NET", "none")])
-        .env_remove("EBB_PLATFORM")
-        .output()
-        .unwrap();
+        .envs([("EBB_ACCEL", "tcg"), ("EBB_NET", "none")]);
+    cargo::forget_package(&mut command);
+    let output = command.output().unwrap();
     said(&output)
 }
 

@@ -38,6 +38,22 @@ pub fn hosted_program(name: &str) -> PathBuf {
     build(&profile().with_file_name("hosted"), "--bin", name, &quick)
 }
 
+/// Has a command know nothing of what Cargo tells a test of its package. For all that call Cargo in this workspace: build scripts are
+/// run anew when it differs (ring's looks at the name and the folder), so the tests of each package would build every image once more.
+pub fn forget_package(command: &mut Command) {
+    command.env_remove("EBB_PLATFORM");
+    let of_package = |name: &str| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|p| name.starts_with(p))
+    };
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(of_package) {
+            command.env_remove(name);
+        }
+    }
+}
+
 /// The folder of the profile that this program was built in.
 pub(crate) fn profile() -> PathBuf {
     // `target/PROFILE/deps/NAME-HASH`
@@ -66,22 +82,9 @@ fn build(profile: &Path, kind: &str, name: &str, settings: &[&str]) -> PathBuf {
         .args(["build", kind, name, "--target-dir"])
         .arg(profile.parent().expect("the target folder"))
         .args(settings.iter().flat_map(|setting| ["--config", setting]))
-        // Of the package whose test this is.
-        .env_remove("EBB_PLATFORM")
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
-    // What Cargo tells a test of its package: build scripts are run anew when it differs (ring's looks at the name and the
-    // folder), so the tests of each package would build every image once more.
-    let of_package = |name: &str| {
-        ["CARGO_PKG_", "CARGO_MANIFEST_"]
-            .iter()
-            .any(|p| name.starts_with(p))
-    };
-    for (name, _) in env::vars_os() {
-        if name.to_str().is_some_and(of_package) {
-            command.env_remove(name);
-        }
-    }
+    forget_package(&mut command);
     match profile.file_name().and_then(|name| name.to_str()) {
         None | Some("debug") => {}
         Some(profile) => drop(command.args(["--profile", profile])),
