@@ -2,7 +2,7 @@
 //! image, and every difference with its reason. One without a reason is a failure.
 //!
 //! ```text
-//! cargo test -p conformance-tests     a sample of every suite, in less than two minutes once all is built
+//! cargo test -p conformance-tests     a sample of every suite, in about a minute once all is built
 //! cargo test -p conformance-tests --test conformance --
 //!     libuv                           of one
 //!     --seed 7                        another sample
@@ -13,8 +13,8 @@
 //! ```
 //!
 //! The sources come from packages (Debian, PyPI, npm), once, into `target/tmp/conformance`; nothing of them is kept here. What
-//! the tests of both sides said is left there, beside the log of the build. A test that differs is run once more by itself,
-//! because some measure time and the machine may be busy.
+//! the tests of both sides said is left there, beside the log of the build. Samples of suites run beside one another, because most
+//! tests wait. A test that differs is run once more by itself, because some measure time and the machine may be busy.
 
 mod chapter;
 mod compare;
@@ -28,6 +28,8 @@ use std::{
     io::Write,
     path::PathBuf,
     process::ExitCode,
+    sync::{Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -35,13 +37,16 @@ use compare::{Comparison, compare};
 use fetch::Place;
 use run::{Side, run};
 use serde_json::json;
-use suite::{Suite, Test};
+use suite::{Ran, Suite, Test};
 use test_support::{Random, cargo, tools};
 
 const HELP: &str = "cargo test -p conformance-tests --test conformance -- [SUITE...] [--whole] [--seed N] [--only TEST,...] [--fetch] [--write]";
 
-/// When a suite's sample takes no further test on one side: seven suites on two sides are to take less than two minutes.
-const SHORT: Duration = Duration::from_secs(8);
+/// When a suite's sample takes no further test on one side.
+const SHORT: Duration = Duration::from_secs(12);
+
+/// How many suites' samples run beside one another. Most tests wait; of more, tests that measure time would hear too much.
+const AT_ONCE: usize = 3;
 
 struct Asked {
     suites: Vec<&'static Suite>,
@@ -60,7 +65,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (mut passed, mut failed) = (0, 0);
+    let mut there = Vec::new();
     for suite in &asked.suites {
         if tools::lacks(suite.needs) {
             continue;
@@ -72,16 +77,9 @@ fn main() -> ExitCode {
             );
             continue;
         }
-        match asked.suite(suite) {
-            Ok(true) => passed += 1,
-            Ok(false) => failed += 1,
-            Err(Refused::Fetch(why)) => tools::skip(&format!("{}: {why}", suite.name)),
-            Err(Refused::Run(why)) => {
-                println!("{}: {why}", suite.name);
-                failed += 1;
-            }
-        }
+        there.push(*suite);
     }
+    let (passed, failed) = asked.run(&there);
     println!("\n{passed} passed, {failed} failed");
     ExitCode::from(u8::from(failed > 0))
 }
@@ -90,6 +88,16 @@ fn main() -> ExitCode {
 fn others_may_use_null() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/dev/null").is_ok_and(|null| null.mode() & 0o006 == 0o006)
+}
+
+/// What came of a suite's tests on both sides.
+struct Told {
+    suite: &'static Suite,
+    place: Place,
+    part: String,
+    compared: Comparison,
+    /// What differs and has no reason.
+    again: Vec<Test>,
 }
 
 enum Refused {
@@ -149,11 +157,66 @@ impl Asked {
         Ok(Some(asked))
     }
 
-    /// Runs a suite on both sides and says what came of it; whether all differences have their reasons.
-    fn suite(&self, suite: &Suite) -> Result<bool, Refused> {
+    /// Runs suites and says what came of each; how many hold, and how many do not.
+    fn run(&self, suites: &[&'static Suite]) -> (usize, usize) {
+        let at_once = if self.is_short() { AT_ONCE } else { 1 };
+        let left = Mutex::new(suites.iter().copied());
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let (mut passed, mut failed, mut again) = (0, 0, Vec::new());
+        thread::scope(|scope| {
+            let (to, came) = std::sync::mpsc::channel();
+            for _ in 0..at_once {
+                let to = to.clone();
+                scope.spawn(move || {
+                    while let Some(suite) = next() {
+                        let _ = to.send((suite.name, self.suite(suite)));
+                    }
+                });
+            }
+            drop(to);
+            for (name, told) in came {
+                match told {
+                    Ok(None) => passed += 1,
+                    Ok(Some(told)) if !told.again.is_empty() => again.push(told),
+                    Ok(Some(told)) if self.holds(&told) => passed += 1,
+                    Ok(Some(_)) => failed += 1,
+                    Err(Refused::Fetch(why)) => tools::skip(&format!("{name}: {why}")),
+                    Err(Refused::Run(why)) => {
+                        println!("{name}: {why}");
+                        failed += 1;
+                    }
+                }
+            }
+        });
+        // Without another suite beside.
+        for mut told in again {
+            let held = once_more(&mut told).map(|()| self.holds(&told));
+            match held {
+                Ok(true) => passed += 1,
+                Ok(false) => failed += 1,
+                Err(why) => {
+                    println!("{}: {why}", told.suite.name);
+                    failed += 1;
+                }
+            }
+        }
+        (passed, failed)
+    }
+
+    /// Whether it is a sample of each suite that is asked for.
+    fn is_short(&self) -> bool {
+        !self.whole && self.only.is_empty()
+    }
+
+    /// Runs a suite on both sides, unless it is only to be fetched.
+    fn suite(&self, suite: &'static Suite) -> Result<Option<Told>, Refused> {
+        // They share apt's lists.
+        static FETCHING: Mutex<()> = Mutex::new(());
+        let fetching = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
         let place = fetch::fetch(suite.name, &suite.source, suite.build).map_err(Refused::Fetch)?;
+        drop(fetching);
         if self.fetch {
-            return Ok(true);
+            return Ok(None);
         }
         // Said now and not between the two sides.
         cargo::example("linux");
@@ -163,40 +226,35 @@ impl Asked {
             (false, false) => self.only.join(", "),
             (false, true) => format!("a sample of {}, seed {}", tests.len(), self.seed),
         };
-        println!("\n{}, {part}", suite.title);
-        let both = |tests: &[Test], until: &dyn Fn() -> Option<Instant>, name: &str| {
-            let linux = run(suite, &place, Side::Linux, tests, until(), name)?;
-            let tests = &tests[..linux.len()];
-            let image = run(suite, &place, Side::Image, tests, until(), name)?;
-            Ok::<_, String>((linux, image))
-        };
-        let short = !self.whole && self.only.is_empty();
-        let until = || short.then(|| Instant::now() + SHORT);
-        let (linux, image) = both(&tests, &until, "said").map_err(Refused::Run)?;
-        let mut compared = compare(suite, &tests, &linux, &image);
+        let limit = self.is_short().then_some(SHORT);
+        let (linux, image) = both(suite, &place, &tests, limit, "said").map_err(Refused::Run)?;
+        let compared = compare(suite, &tests, &linux, &image);
         let differs = |test: &Test| {
             let of = compared.unexplained().filter(|d| d.test == test.name);
             let names: Vec<&str> = of.map(|d| d.name.as_str()).collect();
             (!names.is_empty()).then(|| (suite.part)(test, &names))
         };
-        let again: Vec<Test> = tests.iter().filter_map(differs).collect();
-        if !again.is_empty() {
-            let (linux, image) = both(&again, &|| None, "again").map_err(Refused::Run)?;
-            let second = compare(suite, &again, &linux, &image);
-            let still = |name: &String| second.differences.iter().any(|d| d.name == *name);
-            let differed = compared.differences.iter().map(|d| d.name.clone());
-            compared.second_time = differed
-                .filter(|name| !still(name))
-                .filter(|_| second.tests == again.len())
-                .collect();
-        }
+        let again = tests.iter().filter_map(differs).collect();
+        Ok(Some(Told {
+            suite,
+            place,
+            part,
+            compared,
+            again,
+        }))
+    }
+
+    /// Says what came of a suite; whether all differences have their reasons.
+    fn holds(&self, told: &Told) -> bool {
+        let (suite, compared) = (told.suite, &told.compared);
         let row = compared.row(suite.title);
+        println!("\n{}, {}", suite.title, told.part);
         println!("{TABLE_HEAD}{row}\n{}", compared.details());
         if self.whole {
-            keep_row(suite, &place, &compared);
+            keep_row(suite, &told.place, compared);
         }
         let _ = std::io::stdout().flush();
-        Ok(compared.holds())
+        compared.holds()
     }
 
     fn choose(&self, suite: &Suite, all: Vec<Test>) -> Result<Vec<Test>, Refused> {
@@ -225,6 +283,35 @@ impl Asked {
         }
         Ok(chosen)
     }
+}
+
+/// Runs tests on both sides: in the image those that Linux came to.
+fn both(
+    suite: &Suite,
+    place: &Place,
+    tests: &[Test],
+    limit: Option<Duration>,
+    name: &str,
+) -> Result<(Vec<Ran>, Vec<Ran>), String> {
+    let until = || limit.map(|limit| Instant::now() + limit);
+    let linux = run(suite, place, Side::Linux, tests, until(), name)?;
+    let tests = &tests[..linux.len()];
+    let image = run(suite, place, Side::Image, tests, until(), name)?;
+    Ok((linux, image))
+}
+
+/// Runs what differed once more, and notes what is the same then.
+fn once_more(told: &mut Told) -> Result<(), String> {
+    let (suite, again) = (told.suite, &told.again);
+    let (linux, image) = both(suite, &told.place, again, None, "again")?;
+    let second = compare(suite, again, &linux, &image);
+    let still = |name: &String| second.differences.iter().any(|d| d.name == *name);
+    let differed = told.compared.differences.iter().map(|d| d.name.clone());
+    told.compared.second_time = differed
+        .filter(|name| !still(name))
+        .filter(|_| second.tests == again.len())
+        .collect();
+    Ok(())
 }
 
 const TABLE_HEAD: &str = "| suite | tests | results that pass on Linux | of these in the image | |\n|---|---|---|---|---|\n";

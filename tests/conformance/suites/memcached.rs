@@ -25,7 +25,7 @@ pub const SUITE: Suite = Suite {
     results,
     part: |test, _| test.clone(),
     sample: 5,
-    long: &[],
+    long: &["lru-crawler.t"],
     limit_s: 180,
     as_another_user: false,
     memory: 3072,
