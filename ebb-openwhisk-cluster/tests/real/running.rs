@@ -6,7 +6,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
+
+use test_support::cargo::forget_package;
 
 /// What this test was built with, too.
 const FEATURES: &[&str] = match cfg!(feature = "scheduler") {
@@ -16,6 +19,11 @@ const FEATURES: &[&str] = match cfg!(feature = "scheduler") {
 
 /// The program. `cargo test` has built it, unless only this test was asked for.
 pub fn built() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(build).clone()
+}
+
+fn build() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
@@ -26,7 +34,8 @@ pub fn built() -> PathBuf {
     let newest: Option<SystemTime> = newest.filter_map(|file| changed(&file.path())).max();
     // One without these features may be there.
     if changed(&program) < newest || !FEATURES.is_empty() {
-        let built = Command::new(env!("CARGO"))
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
             .args([
                 "build",
                 "--quiet",
@@ -36,8 +45,9 @@ pub fn built() -> PathBuf {
                 "whisk-invoker",
             ])
             .args(FEATURES)
-            .current_dir(here)
-            .status();
+            .current_dir(here);
+        forget_package(&mut cargo);
+        let built = cargo.status();
         assert!(built.expect("cargo runs this test").success());
     }
     program
