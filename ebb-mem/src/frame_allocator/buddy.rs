@@ -11,8 +11,12 @@
 //! came into being by a split, which writes both halves, or is one of the
 //! initial blocks, for which `add_range` writes the buddy and the frame behind
 //! the range as reserved when they are not usable themselves.
+//!
+//! A large page of which the heap was given the first piece is in pieces for the heap alone until it is whole again, so that what it takes
+//! for a while does not use up the large pages that are kept for it. The pieces of a large page, free or not, are of one [`Owner`], which
+//! each one's entry says.
 
-use super::info::{FrameInfo, NONE, Tag};
+use super::info::{FrameInfo, NONE, Owner, Tag};
 use super::{LARGE_PAGE_ORDER, MAX_ORDER, ORDERS};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -50,14 +54,35 @@ impl FrameArray {
     }
 }
 
-/// Free lists. Used under the lock of its zone.
-pub(super) struct Buddy {
-    array: FrameArray,
+/// The free blocks of an owner, by order; whole large pages are everybody's.
+struct Lists {
     heads: [u32; ORDERS],
     counts: [u32; ORDERS],
     /// Bit `o` is set when list `o` is not empty.
     nonempty: u32,
     free_frames: u64,
+}
+
+impl Lists {
+    const EMPTY: Self = Self {
+        heads: [NONE; ORDERS],
+        counts: [0; ORDERS],
+        nonempty: 0,
+        free_frames: 0,
+    };
+
+    /// The order of the smallest block of at least this order.
+    fn smallest(&self, order: u32) -> Option<u32> {
+        let fitting = self.nonempty >> order;
+        (fitting != 0).then(|| order + fitting.trailing_zeros())
+    }
+}
+
+/// Free lists. Used under the lock of its zone.
+pub(super) struct Buddy {
+    array: FrameArray,
+    all: Lists,
+    heap: Lists,
     /// Large pages that are free as a whole, and how many of them [`take_sparing`](Self::take_sparing) leaves.
     large_pages: u64,
     kept_large_pages: u64,
@@ -70,17 +95,22 @@ impl Buddy {
     pub const fn new(array: FrameArray) -> Self {
         Buddy {
             array,
-            heads: [NONE; ORDERS],
-            counts: [0; ORDERS],
-            nonempty: 0,
-            free_frames: 0,
+            all: Lists::EMPTY,
+            heap: Lists::EMPTY,
             large_pages: 0,
             kept_large_pages: 0,
         }
     }
 
     pub fn free_frames(&self) -> u64 {
-        self.free_frames
+        self.all.free_frames + self.heap.free_frames
+    }
+
+    fn lists(&mut self, owner: Owner) -> &mut Lists {
+        match owner {
+            Owner::All => &mut self.all,
+            Owner::Heap => &mut self.heap,
+        }
     }
 
     /// Sets how many large pages [`take_sparing`](Self::take_sparing) leaves.
@@ -88,14 +118,18 @@ impl Buddy {
         self.kept_large_pages = large_pages;
     }
 
-    /// How many large pages are to be left, and how many of these there are.
+    /// How many frames are to be left for the heap, and how many are: in whole large pages or in pieces of its own.
     pub fn kept(&self) -> (u64, u64) {
         let wanted = self.kept_large_pages;
-        (wanted, wanted.min(self.large_pages))
+        let whole = wanted.min(self.large_pages) << LARGE_PAGE_ORDER;
+        (wanted << LARGE_PAGE_ORDER, whole + self.heap.free_frames)
     }
 
     pub fn counts(&self) -> [u32; ORDERS] {
-        self.counts
+        let mut counts = self.all.counts;
+        let both = counts.iter_mut().zip(self.heap.counts);
+        both.for_each(|(all, heap)| *all += heap);
+        counts
     }
 
     /// Writes the guard entries of the usable range `[start, end)`. To be
@@ -121,89 +155,102 @@ impl Buddy {
         let mut frame = start;
         while frame < end {
             let order = largest_order(frame, end);
-            self.push(frame, order);
+            self.push(frame, order, Owner::All);
             frame += 1 << order;
         }
     }
 
-    fn push(&mut self, frame: u32, order: u32) {
-        let o = order as usize;
-        let head = self.heads[o];
-        let info = self.array.get(frame);
-        info.set(Tag::Free, order);
+    fn push(&mut self, frame: u32, order: u32, owner: Owner) {
+        let (o, owner) = (order as usize, owner_of(order, owner));
+        let array = self.array;
+        self.large_pages += (1 << order) >> LARGE_PAGE_ORDER;
+        let lists = self.lists(owner);
+        let head = lists.heads[o];
+        let info = array.get(frame);
+        info.set_of(Tag::Free, order, owner);
         info.prev.store(NONE, Relaxed);
         info.next.store(head, Relaxed);
         if head != NONE {
-            self.array.get(head).prev.store(frame, Relaxed);
+            array.get(head).prev.store(frame, Relaxed);
         }
-        self.heads[o] = frame;
-        self.counts[o] += 1;
-        self.nonempty |= 1 << order;
-        self.free_frames += 1 << order;
-        self.large_pages += (1 << order) >> LARGE_PAGE_ORDER;
+        lists.heads[o] = frame;
+        lists.counts[o] += 1;
+        lists.nonempty |= 1 << order;
+        lists.free_frames += 1 << order;
     }
 
     fn unlink(&mut self, frame: u32, order: u32) {
         let o = order as usize;
-        let info = self.array.get(frame);
+        let array = self.array;
+        self.large_pages -= (1 << order) >> LARGE_PAGE_ORDER;
+        let info = array.get(frame);
         let (next, prev) = (info.next.load(Relaxed), info.prev.load(Relaxed));
+        let lists = self.lists(info.owner());
         if prev == NONE {
-            self.heads[o] = next;
+            lists.heads[o] = next;
         } else {
-            self.array.get(prev).next.store(next, Relaxed);
+            array.get(prev).next.store(next, Relaxed);
         }
         if next != NONE {
-            self.array.get(next).prev.store(prev, Relaxed);
+            array.get(next).prev.store(prev, Relaxed);
         }
-        self.counts[o] -= 1;
-        if self.heads[o] == NONE {
-            self.nonempty &= !(1 << order);
+        lists.counts[o] -= 1;
+        if lists.heads[o] == NONE {
+            lists.nonempty &= !(1 << order);
         }
-        self.free_frames -= 1 << order;
-        self.large_pages -= (1 << order) >> LARGE_PAGE_ORDER;
+        lists.free_frames -= 1 << order;
     }
 
-    /// Takes a block of `order`, marked allocated with one reference.
+    /// Takes a block of `order` for the heap, marked allocated with one reference.
     pub fn take(&mut self, order: u32) -> Option<u32> {
         if order > MAX_ORDER {
             return None;
         }
-        let fitting = self.nonempty >> order;
-        if fitting == 0 {
-            return None;
+        if let Some(from) = self.heap.smallest(order) {
+            let frame = self.heap.heads[from as usize];
+            return Some(self.take_from(frame, (from, order), Owner::Heap));
         }
-        let from = order + fitting.trailing_zeros();
-        let frame = self.heads[from as usize];
-        self.unlink(frame, from);
-        self.split(frame, from, order);
-        self.mark(frame, order);
-        Some(frame)
+        let from = self.all.smallest(order)?;
+        let frame = self.all.heads[from as usize];
+        let owner = match from {
+            LARGE_PAGE_ORDER.. => Owner::Heap,
+            _ => Owner::All,
+        };
+        Some(self.take_from(frame, (from, order), owner))
     }
 
-    /// As [`take`](Self::take), but neither takes nor breaks up the last large pages.
+    /// As [`take`](Self::take), for everybody: neither takes nor breaks up the last large pages, nor takes pieces of the heap's.
     pub fn take_sparing(&mut self, order: u32) -> Option<u32> {
-        const PIECES: u32 = (1 << LARGE_PAGE_ORDER) - 1;
         if order > MAX_ORDER {
             return None;
         }
-        let in_pieces = (self.nonempty & PIECES) >> order != 0;
+        let from = self.all.smallest(order)?;
         let large_pages = ((1 << order) >> LARGE_PAGE_ORDER).max(1);
-        if !in_pieces && self.large_pages < self.kept_large_pages + large_pages {
+        if from >= LARGE_PAGE_ORDER && self.large_pages < self.kept_large_pages + large_pages {
             return None;
         }
-        self.take(order)
+        let frame = self.all.heads[from as usize];
+        Some(self.take_from(frame, (from, order), Owner::All))
+    }
+
+    /// Takes a block of order `to` from a free one of order `from`, whose rest is the owner's where it is no whole large page.
+    fn take_from(&mut self, frame: u32, (from, to): (u32, u32), owner: Owner) -> u32 {
+        self.unlink(frame, from);
+        self.split(frame, (from, to), owner);
+        self.mark(frame, to, owner);
+        frame
     }
 
     /// Frees all but the first `2^to` frames of an unlinked block.
-    fn split(&mut self, frame: u32, from: u32, to: u32) {
+    fn split(&mut self, frame: u32, (from, to): (u32, u32), owner: Owner) {
         for order in (to..from).rev() {
-            self.push(frame + (1 << order), order);
+            self.push(frame + (1 << order), order, owner);
         }
     }
 
-    fn mark(&mut self, frame: u32, order: u32) {
+    fn mark(&mut self, frame: u32, order: u32, owner: Owner) {
         let info = self.array.get(frame);
-        info.set(Tag::Allocated, order);
+        info.set_of(Tag::Allocated, order, owner_of(order, owner));
         info.refs.store(1, Relaxed);
     }
 
@@ -211,29 +258,35 @@ impl Buddy {
     /// `2^order >= pages`. They are marked as [`pieces`] says.
     pub fn take_pages(&mut self, pages: u32, order: u32) -> Option<u32> {
         let frame = self.take(order)?;
-        self.mark_pages(frame, pages);
-        self.give_tail(frame, pages, 1 << order);
+        // Of whole large pages the last one may be broken up now.
+        let owner = match order {
+            LARGE_PAGE_ORDER.. => Owner::Heap,
+            _ => self.array.get(frame).owner(),
+        };
+        self.mark_pages(frame, pages, owner);
+        self.give_tail(frame, (pages, 1 << order), owner);
         Some(frame)
     }
 
-    fn mark_pages(&mut self, frame: u32, pages: u32) {
+    /// Marks a range; its last large page is the owner's if it is in pieces.
+    fn mark_pages(&mut self, frame: u32, pages: u32, owner: Owner) {
         for (at, order) in pieces(frame, pages) {
-            self.mark(at, order);
+            self.mark(at, order, owner);
         }
     }
 
-    /// Frees frames `[used, all)` of the range that begins at `frame`.
-    fn give_tail(&mut self, frame: u32, used: u32, all: u32) {
+    /// Frees frames `[used, all)` of the range that begins at `frame`, of which no large page but the one that `used` is in is in pieces.
+    fn give_tail(&mut self, frame: u32, (used, all): (u32, u32), owner: Owner) {
         let (mut at, end) = (frame + used, frame + all);
         while at < end {
             let order = largest_order(at, end);
-            self.give(at, order);
+            self.give(at, order, owner);
             at += 1 << order;
         }
     }
 
-    /// Takes a block back and joins it with its free buddies.
-    pub fn give(&mut self, mut frame: u32, mut order: u32) {
+    /// Takes a block back, which is the owner's, and joins it with its free buddies.
+    pub fn give(&mut self, mut frame: u32, mut order: u32, owner: Owner) {
         while order < MAX_ORDER {
             let buddy = frame ^ (1 << order);
             if !self.array.contains(buddy) || !self.array.get(buddy).is(Tag::Free, order) {
@@ -244,22 +297,44 @@ impl Buddy {
             frame = frame.min(buddy);
             order += 1;
         }
-        self.push(frame, order);
+        self.push(frame, order, owner);
+    }
+
+    /// Takes an allocated block back.
+    pub fn give_block(&mut self, frame: u32, order: u32) {
+        self.give(frame, order, self.array.get(frame).owner());
     }
 
     /// Takes back what [`take_pages`](Self::take_pages) gave.
     pub fn give_pages(&mut self, frame: u32, pages: u32) {
         for (at, order) in pieces(frame, pages) {
-            self.give(at, order);
+            self.give_block(at, order);
         }
+    }
+
+    /// Whose the last large page of a range is.
+    fn last_owner(&self, frame: u32, pages: u32) -> Owner {
+        let last = pieces(frame, pages).last();
+        last.map_or(Owner::All, |(at, _)| self.array.get(at).owner())
     }
 
     /// Gives back the end of a range that was `old` frames long.
     pub fn shrink_pages(&mut self, frame: u32, old: u32, new: u32) {
+        let last = self.last_owner(frame, old);
+        // Where the large page ends that the shorter range ends in.
+        let page_end = (frame + new).next_multiple_of(1 << LARGE_PAGE_ORDER) - frame;
+        let owner = match page_end < old || old.is_multiple_of(1 << LARGE_PAGE_ORDER) {
+            // That one was whole.
+            true => Owner::Heap,
+            false => last,
+        };
         // The pieces of the shorter range are not those of the longer one:
         // mark what stays first, so that no joining looks past it.
-        self.mark_pages(frame, new);
-        self.give_tail(frame, new, old);
+        self.mark_pages(frame, new, owner);
+        let middle = page_end.min(old);
+        self.give_tail(frame, (new, middle), owner);
+        // Whole large pages, and pieces of the one that the longer range ended in.
+        self.give_tail(frame, (middle, old), last);
     }
 
     /// Lengthens a range in place when the frames behind it are free.
@@ -279,8 +354,14 @@ impl Buddy {
             at += 1 << self.array.get(at).order();
         }
         let mut at = frame + old;
+        // Whose the large page is that the longer range ends in.
+        let mut owner = self.last_owner(frame, old);
         while at < end {
             let order = self.array.get(at).order();
+            owner = match order {
+                LARGE_PAGE_ORDER.. => Owner::Heap,
+                _ => self.array.get(at).owner(),
+            };
             self.unlink(at, order);
             self.array.get(at).set(Tag::Interior, 0);
             let block_end = at + (1 << order);
@@ -292,7 +373,7 @@ impl Buddy {
                     part -= 1;
                     let half = from + (1 << part);
                     if half >= end {
-                        self.push(half, part);
+                        self.push(half, part, owner);
                         if half == end {
                             break;
                         }
@@ -304,8 +385,16 @@ impl Buddy {
             }
             at = block_end;
         }
-        self.mark_pages(frame, new);
+        self.mark_pages(frame, new, owner);
         true
+    }
+}
+
+/// Whose a block of that order is, of a large page of this owner's if it is smaller.
+fn owner_of(order: u32, owner: Owner) -> Owner {
+    match order {
+        LARGE_PAGE_ORDER.. => Owner::All,
+        _ => owner,
     }
 }
 

@@ -30,13 +30,24 @@ pub(super) enum Tag {
 }
 
 const TAG_MASK: u32 = 0xFFFF_0000;
+/// Beside the order: see [`Owner::Heap`].
+const OF_HEAP: u32 = 0x100;
+
+/// Whose pieces a large page is in. All of one large page are of one owner; a block of whole large pages is nobody's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Owner {
+    /// Everybody's.
+    All,
+    /// The heap's alone: it is the only one that was given a piece.
+    Heap,
+}
 
 /// The state of one frame.
 #[repr(C)]
 pub(super) struct FrameInfo {
     /// References to an allocated block; counted at its first frame.
     pub refs: AtomicU32,
-    /// Tag in the upper half, order in the lowest byte.
+    /// Tag in the upper half, order in the lowest byte, the owner beside it.
     state: AtomicU32,
     /// Links while free. Atomics only so that a shared reference suffices.
     pub next: AtomicU32,
@@ -49,7 +60,7 @@ impl FrameInfo {
     /// Whether this is the first frame of a `tag` block of `order`.
     #[inline]
     pub fn is(&self, tag: Tag, order: u32) -> bool {
-        self.state.load(Relaxed) == tag as u32 | order
+        self.state.load(Relaxed) & !OF_HEAP == tag as u32 | order
     }
 
     /// Whether this is the first frame of a `tag` block of any order.
@@ -64,9 +75,25 @@ impl FrameInfo {
         self.state.load(Relaxed) & 0xFF
     }
 
+    /// Sets it, as a block of everybody's.
     #[inline]
     pub fn set(&self, tag: Tag, order: u32) {
         self.state.store(tag as u32 | order, Relaxed);
+    }
+
+    pub fn set_of(&self, tag: Tag, order: u32, owner: Owner) {
+        let of_heap = match owner {
+            Owner::All => 0,
+            Owner::Heap => OF_HEAP,
+        };
+        self.state.store(tag as u32 | order | of_heap, Relaxed);
+    }
+
+    pub fn owner(&self) -> Owner {
+        match self.state.load(Relaxed) & OF_HEAP {
+            0 => Owner::All,
+            _ => Owner::Heap,
+        }
     }
 
     /// The raw state, for messages.

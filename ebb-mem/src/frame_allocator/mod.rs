@@ -278,8 +278,8 @@ impl FrameAllocator {
             total: self.total,
             free: buddy.free_frames(),
             blocks: buddy.counts(),
-            kept: kept << LARGE_PAGE_ORDER,
-            to_keep: to_keep << LARGE_PAGE_ORDER,
+            kept,
+            to_keep,
         }
     }
 
@@ -329,7 +329,7 @@ impl FrameAllocator {
     /// `addr` is an allocated block of `order` that nothing uses any more.
     pub unsafe fn free(&self, addr: PhysAddr, order: u32) {
         self.check_allocated(addr, order);
-        self.buddy.lock().give(number(addr), order);
+        self.buddy.lock().give_block(number(addr), order);
     }
 
     fn info(&self, addr: PhysAddr) -> &FrameInfo {
@@ -479,7 +479,7 @@ impl FrameCache {
         let count = count.min(self.len);
         let mut buddy = frames.buddy.lock();
         for &frame in &self.frames[..count] {
-            buddy.give(frame, 0);
+            buddy.give_block(frame, 0);
         }
         drop(buddy);
         self.frames.copy_within(count..self.len, 0);

@@ -396,3 +396,63 @@ fn single_frames_leave_the_heap_its_large_pages() {
     }
     assert_eq!(frames.stats(), fresh);
 }
+
+/// What the heap takes for a while, in pieces of large pages, does not use up what is kept for it, however full the machine is of single
+/// frames meanwhile; and all comes together again.
+#[test]
+fn what_the_heap_takes_and_gives_back_is_kept_for_it() {
+    let arena = Arena::new(512 << 20, 3 << 28);
+    let frames = allocator(&arena, &[arena.range()]);
+    let fresh = frames.stats();
+    for seed in 1..=20 {
+        let mut rng = Rng(seed);
+        let (mut cache, mut single) = (FrameCache::new(), Vec::new());
+        let mut heap: Vec<(PhysAddr, u32)> = Vec::new();
+        for _ in 0..400 {
+            match rng.below(8) {
+                0 => single.extend(core::iter::from_fn(|| cache.alloc(&frames))),
+                1 => {
+                    for _ in 0..rng.below(20_000).min(single.len()) {
+                        let at = rng.below(single.len());
+                        // SAFETY: allocated above, and forgotten here.
+                        unsafe { cache.free(&frames, single.swap_remove(at)) };
+                    }
+                }
+                2..=4 => {
+                    let most = [400, 400, 400, 1500][rng.below(4)];
+                    let pages = 1 + rng.below(most) as u32;
+                    let order = pages.next_power_of_two().trailing_zeros();
+                    let range = frames.alloc_pages(pages, order);
+                    heap.extend(range.map(|at| (at, pages)));
+                }
+                5 if !heap.is_empty() => {
+                    let at = rng.below(heap.len());
+                    let (range, pages) = heap[at];
+                    let new = 1 + rng.below(2 * pages as usize) as u32;
+                    // SAFETY: of that length, and what is given up is not used.
+                    if unsafe { frames.resize_pages(range, pages, new) } {
+                        heap[at].1 = new;
+                    }
+                }
+                _ if !heap.is_empty() => {
+                    let (range, pages) = heap.swap_remove(rng.below(heap.len()));
+                    // SAFETY: of that length, and forgotten here.
+                    unsafe { frames.free_pages(range, pages) };
+                }
+                _ => {}
+            }
+        }
+        single.extend(core::iter::from_fn(|| cache.alloc(&frames)));
+        for (range, pages) in heap.drain(..) {
+            // SAFETY: as above.
+            unsafe { frames.free_pages(range, pages) };
+        }
+        assert_eq!(frames.stats().kept, fresh.kept, "seed {seed}");
+        for addr in single.drain(..) {
+            // SAFETY: as above.
+            unsafe { cache.free(&frames, addr) };
+        }
+        cache.flush(&frames, CACHE_FRAMES);
+        assert_eq!(frames.stats(), fresh, "seed {seed}");
+    }
+}
