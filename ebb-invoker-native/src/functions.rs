@@ -7,7 +7,9 @@
 //! - nothing waits for the disk but a call whose function has a snapshot there; what cannot be read is as if it was not there,
 //!   and what is damaged is named: the store has a checksum of each piece, and none is looked at before that was right;
 //! - what is read is of one writing ([`ebb_store::pieces`]), whatever is deleted or written meanwhile;
-//! - snapshots are written one at a time, in the order in which they come. There are only those of bases that are on the disk.
+//! - snapshots are written one at a time, in the order in which they come. There are only those of bases that are on the disk;
+//! - those that wait to be written take no more than [`MOST_DUE`] bytes, for the books do not count them once they are evicted: what
+//!   comes when there are as many is not written.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -24,9 +26,9 @@ use ebb_block::{BlockDevice, Part};
 use ebb_invoker::instance::{FunctionSnapshot, Instance, InstanceLimits, NotMade};
 use ebb_invoker::state::disk_name;
 use ebb_linux::Snapshot;
-use ebb_linux::snapshot::{LINE_BYTES, Restoring, Unusable};
+use ebb_linux::snapshot::{LINE_BYTES, RecordedLines, Restoring, Unusable};
 use ebb_openwhisk::runtimes::Launch;
-use ebb_store::pieces::{self, ReadError, Reading, Record};
+use ebb_store::pieces::{self, Body, ReadError, Reading, Record};
 use ebb_store::{Batch, Error, Store};
 use spin::mutex::SpinMutex;
 
@@ -40,6 +42,8 @@ const TURN: usize = 16;
 /// not on the disk yet.
 const PAUSE: Duration = Duration::from_millis(2);
 const BASE_PAUSE: Duration = Duration::from_millis(200);
+/// Bytes of snapshots that wait for the disk.
+const MOST_DUE: u64 = 64 << 20;
 /// How many keys are deleted at once.
 const CLEARED: usize = 512;
 
@@ -77,6 +81,7 @@ struct Due {
     name: u128,
     cost_us: u64,
     frozen: Frozen,
+    bytes: u64,
 }
 
 /// A base that is on the disk.
@@ -93,6 +98,10 @@ struct Inner {
     /// Bases that are being written.
     coming: Vec<Snapshot>,
     due: VecDeque<Due>,
+    /// Bytes of these, and of the one that is being written.
+    due_bytes: u64,
+    /// How many there was no room for since the disk had caught up.
+    passed_over: u64,
     writing: bool,
     told: bool,
 }
@@ -177,14 +186,21 @@ impl KeptFunctions {
 
     /// Writes a function's snapshot when its turn comes.
     pub fn keep(&self, name: u128, cost_us: u64, frozen: Frozen) {
+        let bytes = frozen.own();
         let mut inner = self.inner.lock();
         if inner.store.is_none() {
             return;
         }
+        if inner.writing && inner.due_bytes + bytes > MOST_DUE {
+            inner.passed_over += 1;
+            return;
+        }
+        inner.due_bytes += bytes;
         inner.due.push_back(Due {
             name,
             cost_us,
             frozen,
+            bytes,
         });
         if !core::mem::replace(&mut inner.writing, true) {
             drop(inner);
@@ -203,8 +219,17 @@ impl KeptFunctions {
             if content.is_some() || inner.coming.iter().any(|base| base.is(root)) {
                 return Some((store, due, content));
             }
+            inner.due_bytes -= due.bytes;
         }
         inner.writing = false;
+        let passed_over = core::mem::take(&mut inner.passed_over);
+        drop(inner);
+        if passed_over > 0 {
+            println!(
+                "invoker: {} took functions' snapshots more slowly than they came: {passed_over} were not kept on it",
+                disk_name(FUNCTIONS)
+            );
+        }
         None
     }
 
@@ -266,6 +291,19 @@ async fn read(
     Ok(Some((frozen, written.cost_us)))
 }
 
+/// A snapshot's lines, which are written from where they lie.
+struct Lines(RecordedLines);
+
+impl Body for Lines {
+    fn byte_count(&self) -> usize {
+        self.0.byte_count()
+    }
+
+    fn append(&self, at: usize, count: usize, into: &mut Vec<u8>) {
+        self.0.append(at, count, into);
+    }
+}
+
 /// Writes what is due, one after the other.
 async fn write_due() {
     let functions = EbbRef::<KeptFunctions>::get();
@@ -276,7 +314,9 @@ async fn write_due() {
             time::sleep(BASE_PAUSE).await;
             continue;
         };
-        if let Err(why) = write(&store, content, &due).await {
+        let written = write(&store, content, &due).await;
+        functions.inner.lock().due_bytes -= due.bytes;
+        if let Err(why) = written {
             let mut inner = functions.inner.lock();
             if !core::mem::replace(&mut inner.told, true) {
                 drop(inner);
@@ -297,7 +337,7 @@ async fn write(store: &Store, content: u128, due: &Due) -> Result<(), String> {
         // It is whole, so its base has nothing to do with it.
         return Ok(());
     }
-    let lines = recording.lines();
+    let lines = Lines(recording.lines());
     let written = Written {
         cost_us: due.cost_us,
         channels,

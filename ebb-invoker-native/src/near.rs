@@ -171,16 +171,20 @@ impl Giving {
         if is_whole != head.launch.is_some() {
             return Err("it does not differ from a base, or is none".into());
         }
-        let lines = Bytes::from(recording.lines());
+        let lines = recording.lines();
         let record = Bytes::from(recording.finish().map_err(refused)?);
         head.record_bytes = record.len() as u64;
         let head = borsh::to_vec(&head).map_err(|error| error.to_string())?;
         self.ready.push_back(head.into());
-        for bytes in [record, lines] {
-            let starts = (0..bytes.len()).step_by(PIECE_BYTES);
-            let pieces = starts.map(|at| bytes.slice(at..bytes.len().min(at + PIECE_BYTES)));
-            self.ready.extend(pieces);
-        }
+        let starts = |all: usize| (0..all).step_by(PIECE_BYTES);
+        let part = |at: usize| record.slice(at..record.len().min(at + PIECE_BYTES));
+        self.ready.extend(starts(record.len()).map(part));
+        let piece = |at: usize| {
+            let mut piece = Vec::with_capacity(PIECE_BYTES.min(lines.byte_count() - at));
+            lines.append(at, PIECE_BYTES, &mut piece);
+            Bytes::from(piece)
+        };
+        self.ready.extend(starts(lines.byte_count()).map(piece));
         self.pages = is_whole.then(|| (self.snapshot.record(), Vec::new()));
         Ok(())
     }

@@ -79,26 +79,41 @@ fn piece_key(key: &[u8], number: u32) -> Vec<u8> {
     [key, &number.to_be_bytes()].concat()
 }
 
-/// A record that is to be written.
-pub struct Record {
-    key: Vec<u8>,
-    header: Header,
-    content: Vec<u8>,
+/// The body of a record that is to be written. It need not lie in one place.
+pub trait Body {
+    /// Its bytes.
+    fn byte_count(&self) -> usize;
+    /// Adds those from `at` on, `count` of them. Where one piece of the record ends and the next begins is a multiple of [`LINE`].
+    fn append(&self, at: usize, count: usize, into: &mut Vec<u8>);
 }
 
-impl Record {
+impl Body for [u8] {
+    fn byte_count(&self) -> usize {
+        self.len()
+    }
+
+    fn append(&self, at: usize, count: usize, into: &mut Vec<u8>) {
+        into.extend_from_slice(&self[at..at + count]);
+    }
+}
+
+/// A record that is to be written.
+pub struct Record<'a, B: Body + ?Sized> {
+    key: Vec<u8>,
+    header: Header,
+    head: &'a [u8],
+    body: &'a B,
+}
+
+impl<'a, B: Body + ?Sized> Record<'a, B> {
     /// A record under a key that no other key begins with; `None` for one of more than [`LARGEST`] bytes. The tag is random.
     #[must_use]
-    pub fn new(key: &[u8], tag: [u8; 16], head: &[u8], body: &[u8]) -> Option<Self> {
+    pub fn new(key: &[u8], tag: [u8; 16], head: &'a [u8], body: &'a B) -> Option<Self> {
         let lines = head.len().checked_next_multiple_of(LINE)?;
-        let all = lines.checked_add(body.len())?;
+        let all = lines.checked_add(body.byte_count())?;
         if all > LARGEST {
             return None;
         }
-        let mut content = Vec::with_capacity(all);
-        content.extend_from_slice(head);
-        content.resize(lines, 0);
-        content.extend_from_slice(body);
         Some(Self {
             key: key.to_vec(),
             header: Header {
@@ -107,7 +122,8 @@ impl Record {
                 head: lines as u32,
                 used: head.len() as u32,
             },
-            content,
+            head,
+            body,
         })
     }
 
@@ -119,16 +135,33 @@ impl Record {
         (0..batches).map(move |n| {
             let mut batch = Batch::default();
             for number in numbers.iter().copied().skip(n * TOGETHER).take(TOGETHER) {
-                let rest = &self.content[number as usize * PIECE..];
-                let piece = &rest[..rest.len().min(PIECE)];
-                let value = match number {
-                    0 => [&self.header.to_bytes(), piece].concat(),
-                    _ => [&self.header.tag[..], piece].concat(),
-                };
-                batch.put(piece_key(&self.key, number), value);
+                batch.put(piece_key(&self.key, number), self.piece(number));
             }
             batch
         })
+    }
+
+    fn piece(&self, number: u32) -> Vec<u8> {
+        let lines = self.header.head as usize;
+        let begin = number as usize * PIECE;
+        let end = (lines + self.body.byte_count()).min(begin + PIECE);
+        let mut piece = Vec::with_capacity(size_of::<Header>() + end - begin);
+        match number {
+            0 => piece.extend(self.header.to_bytes()),
+            _ => piece.extend(self.header.tag),
+        }
+        let content = piece.len();
+        if begin < lines {
+            let used = self.head.get(begin..).unwrap_or_default();
+            piece.extend_from_slice(&used[..used.len().min(end - begin)]);
+            piece.resize(content + lines.min(end) - begin, 0);
+        }
+        if end > lines {
+            let from = begin.max(lines);
+            self.body.append(from - lines, end - from, &mut piece);
+        }
+        debug_assert_eq!(piece.len() - content, end - begin);
+        piece
     }
 }
 

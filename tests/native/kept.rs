@@ -198,3 +198,45 @@ fn a_disk_that_was_made_ahead_makes_the_first_start_a_fast_one() {
     );
     assert!(!none.exists());
 }
+
+#[test]
+fn snapshots_that_come_faster_than_the_disk_takes_them_leave_memory_for_calls() {
+    needs!("qemu-system-x86_64", "node");
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let drive = |name: &str, mib: u64, throttled: &str| {
+        let path = fresh(name);
+        let made = File::create(&path).and_then(|file| file.set_len(mib << 20));
+        made.expect("a place for disks");
+        let path = path.display();
+        format!(
+            "-drive if=none,id={name},format=raw,file={path}{throttled} -device virtio-blk-pci,drive={name},disable-legacy=on"
+        )
+    };
+    let drives = [
+        drive("behind.state", 64, ""),
+        drive("behind.snapshots", 1024, ",throttling.bps-write=8388608"),
+    ];
+    let image = Invoker::start(
+        Invoker::runner("1G", "none")
+            .args(["--auth", "guest:key", "--quiet"])
+            .env("EBB_CORES", "1")
+            .env("EBB_QEMU_ARGS", drives.join(" ")),
+        &["of Node is kept for later starts"],
+    );
+    // Ten times what may wait.
+    for number in 0..80 {
+        let name = format!("large{number}");
+        let source = format!(
+            "const held = Buffer.alloc(8 << 20, {}); exports.main = () => ({{ held: held.length }})",
+            number + 1
+        );
+        image.deploy(&name, &source);
+        let (status, answer) = image.call(&name, "{}");
+        assert_eq!(
+            (status, answer.as_str()),
+            (200, r#"{"held":8388608}"#),
+            "{name}"
+        );
+    }
+    image.says("were not kept on it");
+}

@@ -42,7 +42,7 @@ use rest::Needed;
 
 pub use clone::CloneOptions;
 pub use identity::Identity;
-pub use stored::{LINE_BYTES, PAGE_BYTES, Recording, Restoring, Unusable};
+pub use stored::{LINE_BYTES, PAGE_BYTES, RecordedLines, Recording, Restoring, Unusable};
 
 /// Why a UC cannot be captured now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -352,6 +352,31 @@ pub struct Recording {
     known: BTreeMap<u128, u32>,
 }
 
+/// The lines of a snapshot. There may be megabytes of them, and they lie in no one place.
+pub struct RecordedLines(Snapshot);
+
+impl RecordedLines {
+    fn lines(&self) -> Option<&Lines> {
+        match self.0.0.processes.first().map(|p| &p.pages) {
+            Some(Pages::Delta(_, delta)) => Some(delta.lines()),
+            _ => None,
+        }
+    }
+
+    /// Bytes of all of them.
+    #[must_use]
+    pub fn byte_count(&self) -> usize {
+        self.lines().map_or(0, Lines::byte_count)
+    }
+
+    /// Adds bytes from `at` on, `count` of them or as many as there are; both are multiples of [`LINE_BYTES`].
+    pub fn append(&self, at: usize, count: usize, into: &mut Vec<u8>) {
+        if let Some(lines) = self.lines() {
+            lines.append(at, count, into);
+        }
+    }
+}
+
 impl Snapshot {
     /// Begins to write it down.
     #[must_use]
@@ -409,11 +434,8 @@ impl Recording {
 
     /// The lines of a snapshot of differences, which is the memory of the first process; none else.
     #[must_use]
-    pub fn lines(&self) -> Vec<u8> {
-        match self.snapshot.0.processes.first().map(|p| &p.pages) {
-            Some(Pages::Delta(_, delta)) => delta.lines().to_bytes(),
-            _ => Vec::new(),
-        }
+    pub fn lines(&self) -> RecordedLines {
+        RecordedLines(self.snapshot.clone())
     }
 
     /// The record, when all pages have been looked at.

@@ -267,14 +267,17 @@ impl Lines {
         Ok(())
     }
 
-    /// All of them.
+    /// Bytes of all of them.
     #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.len() * LINE_BYTES);
-        for line in self.iter() {
-            bytes.extend_from_slice(line.map(u64::to_ne_bytes).as_flattened());
+    pub fn byte_count(&self) -> usize {
+        self.len() * LINE_BYTES
+    }
+
+    /// Adds bytes from `at` on, `count` of them or as many as there are; both are of whole lines.
+    pub fn append(&self, at: usize, count: usize, into: &mut Vec<u8>) {
+        for line in self.from(at / LINE_BYTES).take(count / LINE_BYTES) {
+            into.extend_from_slice(line.map(u64::to_ne_bytes).as_flattened());
         }
-        bytes
     }
 }
 

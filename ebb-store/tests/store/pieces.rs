@@ -30,7 +30,7 @@ fn parts(number: u64) -> Parts {
 async fn write(store: &Store, number: u64) -> Result<(), Error> {
     let (head, body) = parts(number);
     let tag = u128::from(number).to_le_bytes();
-    let record = Record::new(KEY, tag, &head, &body).expect("it is small enough");
+    let record = Record::new(KEY, tag, &head, &body[..]).expect("it is small enough");
     for batch in record.batches() {
         store.commit(batch).await?;
     }
@@ -85,8 +85,8 @@ fn a_record_that_was_written_is_read_whatever_its_size_and_whatever_was_there_be
             }
         }
     });
-    assert!(Record::new(KEY, [0; 16], &[0; 1], &vec![0; LARGEST]).is_none());
-    assert!(Record::new(KEY, [0; 16], &[], &[]).is_some_and(|r| r.batches().count() == 1));
+    assert!(Record::new(KEY, [0; 16], &[0; 1], &vec![0; LARGEST][..]).is_none());
+    assert!(Record::new(KEY, [0; 16], &[], &[][..]).is_some_and(|r| r.batches().count() == 1));
 }
 
 #[test]
@@ -135,9 +135,9 @@ fn one_that_is_deleted_or_written_anew_while_it_is_read_is_whole_or_gone() {
         let mut world = on(&SimDisk::new(16 << 20, seed));
         let (store, _) = world.open().unwrap();
         let write = move |store: Store, which: u8| async move {
-            let body = body(seed, which);
+            let (head, body) = ([which], body(seed, which));
             let record =
-                Record::new(KEY, [which; 16], &[which], &body).expect("it is small enough");
+                Record::new(KEY, [which; 16], &head, &body[..]).expect("it is small enough");
             for batch in record.batches() {
                 store.commit(batch).await.expect("there is room");
             }

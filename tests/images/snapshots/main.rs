@@ -344,8 +344,10 @@ fn bytes_of(snapshot: &Snapshot) -> Result<(Vec<u8>, Vec<u8>), Unusable> {
     let (mut recording, mut pages) = (snapshot.record(), Vec::new());
     while recording.pages(100, &mut pages)? {}
     let lines = recording.lines();
-    assert!(pages.is_empty() || lines.is_empty());
-    pages.extend(lines);
+    assert!(pages.is_empty() || lines.byte_count() == 0);
+    for at in (0..lines.byte_count()).step_by(5 * LINE_BYTES) {
+        lines.append(at, 5 * LINE_BYTES, &mut pages);
+    }
     Ok((recording.finish()?, pages))
 }
 
