@@ -57,7 +57,7 @@ const CLIENTS: usize = 256;
 /// How long after the end of the day a call may still begin.
 const GRACE: Duration = Duration::from_secs(30);
 /// How far apart functions are called before the day: what is new is kept on the disk as fast as the disk takes it, and no day is faster.
-const FILL_APART: Duration = Duration::from_millis(50);
+const FILL_APART: Duration = Duration::from_millis(80);
 /// MiB of a process that waits in the guest, with what a function holds; measured once by its free memory.
 const PROCESS_MIB: usize = 20;
 

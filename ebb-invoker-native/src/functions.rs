@@ -44,6 +44,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 const BASE_PAUSE: Duration = Duration::from_millis(200);
 /// Bytes of snapshots that wait for the disk.
 const MOST_DUE: u64 = 64 << 20;
+/// Batches of a snapshot that are under way: the store writes four at once, and four wait meanwhile.
+const AT_ONCE: usize = 8;
 /// How many keys are deleted at once.
 const CLEARED: usize = 512;
 
@@ -349,16 +351,40 @@ async fn write(store: &Store, content: u128, due: &Due) -> Result<(), String> {
     let Some(record) = Record::new(&key_of(content, due.name), tag, &head, &lines) else {
         return Ok(());
     };
-    for batch in record.batches() {
-        match store.commit(batch.clone()).await {
-            Err(Error::Full) => {
-                make_room(store).await?;
-                store.commit(batch).await.map_err(|e| e.to_string())?;
+    // Several, which the store writes together; the last one says that the others are there, and goes alone.
+    let mut under_way = VecDeque::new();
+    let mut batches = record.batches();
+    let mut next = batches.next();
+    while let Some(batch) = next {
+        next = batches.next();
+        if next.is_none() {
+            for (batch, done) in under_way.drain(..) {
+                committed(store, batch, done.await).await?;
             }
-            done => done.map_err(|error| error.to_string())?,
+        }
+        under_way.push_back((batch.clone(), store.commit(batch)));
+        if under_way.len() == AT_ONCE
+            && let Some((batch, done)) = under_way.pop_front()
+        {
+            committed(store, batch, done.await).await?;
         }
     }
+    for (batch, done) in under_way {
+        committed(store, batch, done.await).await?;
+    }
     Ok(())
+}
+
+/// Sees to it that a batch is there which was to be committed: where there was no room, some is made.
+async fn committed(store: &Store, batch: Batch, done: Result<(), Error>) -> Result<(), String> {
+    let done = match done {
+        Err(Error::Full) => {
+            make_room(store).await?;
+            store.commit(batch).await
+        }
+        done => done,
+    };
+    done.map_err(|error| error.to_string())
 }
 
 /// Forgets an eighth of all snapshots, chosen by chance, which their names are.
