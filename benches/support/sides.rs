@@ -527,10 +527,20 @@ impl Side {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
-        if let Some(machine) = &mut self.machine
-            && let Ok(Some(status)) = machine.child.try_wait()
-        {
-            return format!("the machine has ended ({status}): {}", machine.said.text());
+        if let Some(machine) = &mut self.machine {
+            // Its silence has ended the agent, which may be known before its own end is.
+            let ended = match machine.is_silent.load(Relaxed) {
+                true => Some(words(machine.child.wait())),
+                false => machine
+                    .child
+                    .try_wait()
+                    .ok()
+                    .flatten()
+                    .map(|s| s.to_string()),
+            };
+            if let Some(status) = ended {
+                return format!("the machine has ended ({status}): {}", machine.said.text());
+            }
         }
         if let Some(machine) = &self.machine {
             machine.over.store(true, Relaxed);

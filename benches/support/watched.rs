@@ -50,6 +50,8 @@ pub(crate) struct Machine {
     pub said: Heard,
     /// It is to end; else its end is that of the agent, which may wait for an answer for ever.
     pub over: Arc<AtomicBool>,
+    /// It says nothing more, so it ends.
+    pub is_silent: Arc<AtomicBool>,
 }
 
 impl Machine {
@@ -64,15 +66,17 @@ impl Machine {
             child,
             said: Heard::default(),
             over: Arc::default(),
+            is_silent: Arc::default(),
         }
     }
 
     pub fn watch(&mut self, agent: &Child) {
         let pid = agent.id().cast_signed();
-        let over = Arc::clone(&self.over);
+        let (over, is_silent) = (Arc::clone(&self.over), Arc::clone(&self.is_silent));
         let (output, errors) = (self.child.stdout.take(), self.child.stderr.take());
         self.said.listen(errors.expect("piped"), || {});
         self.said.listen(output.expect("piped"), move || {
+            is_silent.store(true, Relaxed);
             if !over.load(Relaxed) {
                 // SAFETY: signals the agent, which is waited for only after `over` is set.
                 unsafe { libc::kill(pid, libc::SIGTERM) };
