@@ -26,7 +26,7 @@ use std::{
 };
 
 use benches::{
-    functions::{ARGUMENTS, Client, IMAGE, LINUX, metrics, until_ready},
+    functions::{ARGUMENTS, Client, IMAGE, LINUX, metrics, try_metrics, until_ready},
     goal,
     load::Figures,
     machine::node,
@@ -92,15 +92,15 @@ fn starts(address: SocketAddr) -> [f64; 3] {
     }
 }
 
-/// Instances, and bytes in use.
-fn usage(address: SocketAddr) -> [f64; 2] {
-    let value = metrics(address);
-    if address.port() == IMAGE {
+/// Instances, and bytes in use; `None` of a side that is too busy to say.
+fn usage(address: SocketAddr) -> Option<[f64; 2]> {
+    let value = try_metrics(address).ok()?;
+    Some(if address.port() == IMAGE {
         let used = value("ebb_instances_bytes") + value("ebb_snapshots_bytes");
         [value("ebb_instances"), used]
     } else {
         [value("instances"), value("used_bytes")]
-    }
+    })
 }
 
 impl Agent {
@@ -160,9 +160,10 @@ impl Agent {
         thread::scope(|scope| {
             let sampler = scope.spawn(|| {
                 while !over.load(Relaxed) {
-                    let [instances, used] = usage(address);
-                    let sample = [begun.elapsed().as_secs_f64(), instances, used];
-                    samples.lock().expect("no panic").push(sample);
+                    if let Some([instances, used]) = usage(address) {
+                        let sample = [begun.elapsed().as_secs_f64(), instances, used];
+                        samples.lock().expect("no panic").push(sample);
+                    }
                     thread::sleep(Duration::from_secs_f64(self.seconds / 60.0));
                 }
             });
@@ -263,7 +264,10 @@ fn one(address: SocketAddr, begun: Instant, call: &Call, cut_off: Instant) -> Ou
     } else {
         CLIENT.with_borrow_mut(|client| {
             let body = format!("{{\"wait\":{}}}", call.runs_ms);
-            let connected = client.get_or_insert_with(|| Client::new(address));
+            let connected = match client {
+                Some(connected) => connected,
+                None => client.insert(Client::try_new(address)?),
+            };
             let answer = connected.try_ask("POST", &name(call.function), &body);
             if answer.is_err() {
                 *client = None;

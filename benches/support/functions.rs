@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     answer::whole,
-    load::{Protocol, connect},
+    load::{Protocol, try_connect},
 };
 
 /// The image's port.
@@ -68,6 +68,9 @@ impl Protocol for Greeting {
     }
 }
 
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// One connection, one request at a time.
 pub struct Client {
     stream: TcpStream,
@@ -80,14 +83,23 @@ impl Client {
     /// # Panics
     /// When nothing answers.
     pub fn new(address: SocketAddr) -> Self {
-        let stream = connect(address);
+        Self::try_new(address).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    /// The same of a server that may be too busy to answer.
+    ///
+    /// # Errors
+    /// Nothing answers.
+    pub fn try_new(address: SocketAddr) -> Result<Self, String> {
+        let stream = try_connect(address)?;
         stream.set_nodelay(true).expect("a TCP socket");
-        let patience = Some(Duration::from_secs(60));
-        stream.set_read_timeout(patience).expect("a TCP socket");
-        Self {
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a TCP socket");
+        Ok(Self {
             stream,
             port: address.port(),
-        }
+        })
     }
 
     /// Connects to an image whose port is another one here.
@@ -164,31 +176,46 @@ impl Client {
 /// # Panics
 /// When it does not answer, or has no metric of that name.
 pub fn metrics(address: SocketAddr) -> impl Fn(&str) -> f64 {
-    let value = known_metrics(address);
-    move |name: &str| value(name).unwrap_or_else(|| panic!("{name} is not in the metrics"))
+    try_metrics(address).unwrap_or_else(|reason| panic!("{reason}"))
+}
+
+/// The same of a server that may be too busy to answer.
+///
+/// # Errors
+/// It does not answer.
+///
+/// # Panics
+/// When it has no metric of that name.
+pub fn try_metrics(address: SocketAddr) -> Result<impl Fn(&str) -> f64, String> {
+    let value = known_metrics(address)?;
+    Ok(move |name: &str| value(name).unwrap_or_else(|| panic!("{name} is not in the metrics")))
 }
 
 /// The same, of a build that may lack some.
-fn known_metrics(address: SocketAddr) -> impl Fn(&str) -> Option<f64> {
-    let mut stream = connect(address);
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nconnection: close\r\nhost: bench\r\n\r\n")
-        .expect("sent");
+fn known_metrics(address: SocketAddr) -> Result<impl Fn(&str) -> Option<f64>, String> {
+    let mut stream = try_connect(address)?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).expect("an answer");
-    move |name: &str| {
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .and_then(|()| {
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nconnection: close\r\nhost: bench\r\n\r\n")
+        })
+        .and_then(|()| stream.read_to_string(&mut text))
+        .map_err(|error| format!("the metrics of {address}: {error}"))?;
+    Ok(move |name: &str| {
         let line = text
             .lines()
             .find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|v| v.parse().ok())
-    }
+    })
 }
 
 /// Waits until the image makes instances as it will from then on. An older build may not say when.
 pub fn until_ready(address: SocketAddr) {
     static READY: AtomicBool = AtomicBool::new(false);
     while address.port() == IMAGE && !READY.load(Ordering::Relaxed) {
-        let is_ready = known_metrics(address)("ebb_base_ready").is_none_or(|ready| ready > 0.0);
+        let is_ready = known_metrics(address)
+            .is_ok_and(|value| value("ebb_base_ready").is_none_or(|ready| ready > 0.0));
         READY.store(is_ready, Ordering::Relaxed);
         thread::sleep(Duration::from_millis(50));
     }

@@ -67,16 +67,23 @@ struct Connection {
 /// # Panics
 /// When it does not answer within that.
 pub fn connect(address: SocketAddr) -> TcpStream {
+    try_connect(address).unwrap_or_else(|reason| panic!("{reason}"))
+}
+
+/// The same of a server that may be too busy to answer.
+///
+/// # Errors
+/// It does not answer within that.
+pub fn try_connect(address: SocketAddr) -> Result<TcpStream, String> {
     let begun = Instant::now();
     loop {
         match TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
-            Ok(stream) => return stream,
-            Err(error) => assert!(
-                begun.elapsed() < Duration::from_secs(60),
-                "{address} does not answer: {error}"
-            ),
+            Ok(stream) => return Ok(stream),
+            Err(error) if begun.elapsed() > Duration::from_secs(60) => {
+                return Err(format!("{address} does not answer: {error}"));
+            }
+            Err(_) => thread::sleep(Duration::from_millis(100)),
         }
-        thread::sleep(Duration::from_millis(100));
     }
 }
 
