@@ -9,7 +9,7 @@
 pub struct Memory {
     /// Free for pages.
     pub free: u64,
-    /// Free large pages that only the heap gets, and how many of them there should be.
+    /// Free and only for the heap, and how much of that there should be.
     pub kept: u64,
     /// See `kept`.
     pub to_keep: u64,

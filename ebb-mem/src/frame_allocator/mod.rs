@@ -91,9 +91,10 @@ pub struct FrameStats {
     pub free: u64,
     /// Free blocks of each order.
     pub blocks: [u32; MAX_ORDER as usize + 1],
-    /// Free frames that only the heap gets: its chunks are large pages, and single frames would break up the last.
+    /// Free frames that only the heap gets: in the last large pages, which its chunks are and single frames would break up, and in
+    /// pieces of those that it has broken up itself.
     pub kept: u64,
-    /// How many are to be kept.
+    /// How many are to be kept in large pages.
     pub to_keep: u64,
 }
 
