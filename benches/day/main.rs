@@ -26,7 +26,7 @@ use std::{
 };
 
 use benches::{
-    functions::{ARGUMENTS, Client, IMAGE, LINUX, metrics, try_metrics, until_ready},
+    functions::{ARGUMENTS, Client, IMAGE, LINUX, try_metrics, until_ready},
     goal,
     load::Figures,
     machine::node,
@@ -78,28 +78,34 @@ fn name(function: usize) -> String {
     format!("day{function}")
 }
 
-/// Calls by how their instances were obtained, since the start.
-fn starts(address: SocketAddr) -> [f64; 3] {
-    let value = metrics(address);
-    if address.port() == IMAGE {
-        ["hot", "warm", "cold"].map(|start| {
-            value(&format!(
-                "ebb_activation_seconds_count{{start=\"{start}\"}}"
-            ))
-        })
-    } else {
-        [value("starts_hot"), 0.0, value("starts_cold")]
-    }
+/// What a side tells of itself.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    /// Calls by how their instances were obtained, since the start: hot, warm, cold.
+    starts: [f64; 3],
+    instances: f64,
+    used_bytes: f64,
 }
 
-/// Instances, and bytes in use; `None` of a side that is too busy to say.
-fn usage(address: SocketAddr) -> Option<[f64; 2]> {
+/// `None` of a side that is too busy to say.
+fn told(address: SocketAddr) -> Option<Told> {
     let value = try_metrics(address).ok()?;
     Some(if address.port() == IMAGE {
-        let used = value("ebb_instances_bytes") + value("ebb_snapshots_bytes");
-        [value("ebb_instances"), used]
+        Told {
+            starts: ["hot", "warm", "cold"].map(|start| {
+                value(&format!(
+                    "ebb_activation_seconds_count{{start=\"{start}\"}}"
+                ))
+            }),
+            instances: value("ebb_instances"),
+            used_bytes: value("ebb_instances_bytes") + value("ebb_snapshots_bytes"),
+        }
     } else {
-        [value("instances"), value("used_bytes")]
+        Told {
+            starts: [value("starts_hot"), 0.0, value("starts_cold")],
+            instances: value("instances"),
+            used_bytes: value("used_bytes"),
+        }
     })
 }
 
@@ -151,7 +157,8 @@ impl Agent {
     }
 
     fn replay(&mut self, address: SocketAddr) -> Figures {
-        let before = starts(address);
+        let before = told(address).unwrap_or_default();
+        let mut last = before;
         let (next, over) = (AtomicUsize::new(0), AtomicBool::new(false));
         let outcomes: Mutex<Vec<Outcome>> = Mutex::default();
         let samples: Mutex<Vec<[f64; 3]>> = Mutex::default();
@@ -160,9 +167,11 @@ impl Agent {
         thread::scope(|scope| {
             let sampler = scope.spawn(|| {
                 while !over.load(Relaxed) {
-                    if let Some([instances, used]) = usage(address) {
-                        let sample = [begun.elapsed().as_secs_f64(), instances, used];
+                    if let Some(now) = told(address) {
+                        let at_s = begun.elapsed().as_secs_f64();
+                        let sample = [at_s, now.instances, now.used_bytes];
                         samples.lock().expect("no panic").push(sample);
+                        last = now;
                     }
                     thread::sleep(Duration::from_secs_f64(self.seconds / 60.0));
                 }
@@ -193,8 +202,9 @@ impl Agent {
         self.unanswered = outcomes.len() - answered;
         self.added = outcomes.iter().map(|outcome| outcome.added_s).collect();
         self.added.sort_by(f64::total_cmp);
-        let after = starts(address);
-        self.starts = [0, 1, 2].map(|n| after[n] - before[n]);
+        // A side that does not even say this any more has the starts that it last told of.
+        let after = told(address).unwrap_or(last);
+        self.starts = [0, 1, 2].map(|n| after.starts[n] - before.starts[n]);
         self.samples = samples.into_inner().expect("no panic");
         Figures {
             per_second: answered as f64 / elapsed,
