@@ -544,6 +544,10 @@ impl Instance for Guest {
         self.asleep = long;
         self.counted = (self.own(), self.uc.taken());
     }
+
+    fn has_stirred(&self) -> bool {
+        self.uc.taken() != self.counted.1
+    }
 }
 
 /// Bytes of kernel objects of an instance or a snapshot, about.

@@ -56,12 +56,13 @@ use near::SharedBases;
 use stock::Stock;
 
 // One core for each program, so V8's pool of helpers brings nothing. Its memory reducer would wake every idle instance seconds
-// after a collection, to collect again.
+// after a collection, to collect again; and of each instance of WebAssembly that is compiled when it is called, as the one by which `fetch` reads
+// HTTP, V8 looks four times within two minutes how long that took (`InstantiateToInstanceObject`).
 // Python's packages are those of OpenWhisk's own image (apache/openwhisk-runtime-python, core/python311Action/requirements.txt, without
 // virtualenv), and what they need by the versions of that time: Scrapy 2.11 does not import with w3lib 2.2. Where pip cannot bring them, what
 // Debian has of them.
 ebb_archive::manifest!(
-    "program node\nargs --v8-pool-size=0 --no-memory-reducer --expose-gc\nworkdir /tmp\n\
+    "program node\nargs --v8-pool-size=0 --no-memory-reducer --no-wasm-lazy-compilation --expose-gc\nworkdir /tmp\n\
      env NODE_ENV=production HOME=/tmp TMPDIR=/tmp\n\
      file /loader.js \"",
     FOLDER,

@@ -188,6 +188,10 @@ pub trait Instance {
     /// It has been idle for a while: gives memory back that it will hardly use in its next call. After a long while it gives back
     /// what that call uses as well.
     fn rest(&mut self, _long: bool) {}
+    /// Whether it has taken memory since it rested.
+    fn has_stirred(&self) -> bool {
+        false
+    }
 }
 
 /// An instance as it was once, after it had loaded a function. Any number of instances go on from there, on any core.

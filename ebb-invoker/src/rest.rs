@@ -1,5 +1,5 @@
 //! Idle instances come to rest: they give memory back, first what they will hardly use in their next call, and when that does not come
-//! for long what it uses as well.
+//! for long what it uses as well. What timers of their own have them take meanwhile they give back, too.
 //!
 //! What must hold: an instance that is to be captured does not rest before, for a capture needs all of its memory; a call in the
 //! meantime is not delayed by more than one instance's rest; nothing is done when no instance has been called.
@@ -7,7 +7,6 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use ebb::time::Instant;
 use ebb::{EbbRef, spawn, time};
 use ebb_openwhisk::pool::InstanceId;
 
@@ -24,11 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// An instance has served a call.
 pub(crate) fn note_call(id: InstanceId) {
     let invoker = EbbRef::<Invoker>::get();
-    let called = Restless {
-        since: Instant::now(),
-        rests: false,
-    };
-    invoker.restless.borrow_mut().insert(id, called);
+    invoker.restless.borrow_mut().insert(id, Restless::called());
     if !invoker.resting.replace(true) {
         drop(spawn(rest_all()));
     }
@@ -37,15 +32,15 @@ pub(crate) fn note_call(id: InstanceId) {
 async fn rest_all() {
     let invoker = EbbRef::<Invoker>::get();
     loop {
-        let all_rest = invoker.restless.borrow().values().all(|r| r.rests);
+        let all_rest = invoker.restless.borrow().values().all(|r| r.rests());
         time::sleep(if all_rest { LATER } else { SOON }).await;
         let due: Vec<_> = {
             let restless = invoker.restless.borrow();
-            let due = restless.iter().filter(|(_, restless)| restless.is_due());
-            due.map(|(id, restless)| (*id, *restless)).collect()
+            let due = restless.iter();
+            due.filter_map(|(id, restless)| Some((*id, restless.overdue()?)))
+                .collect()
         };
-        for (id, restless) in due {
-            let late = restless.since.elapsed() - restless.patience();
+        for (id, late) in due {
             if invoker.running.get() == 0 || late >= PATIENCE {
                 rest(id);
                 ebb::yield_now().await;
@@ -70,21 +65,22 @@ fn rest(id: InstanceId) {
     };
     // It may have been called since it was found.
     let found = invoker.restless.borrow().get(&id).copied();
-    let Some(restless) = found.filter(|restless| restless.is_due() && !is_uncaptured(id)) else {
+    let due = found.filter(|restless| restless.overdue().is_some());
+    let Some(restless) = due.filter(|_| !is_uncaptured(id)) else {
         return;
     };
     // One that serves a call is not there, and is noted again at its end.
     let bytes = invoker.instances.borrow_mut().get_mut(&id).map(|instance| {
-        instance.rest(restless.rests);
+        if !restless.rests_for_long() || instance.has_stirred() {
+            instance.rest(restless.rests());
+        }
         instance.memory_bytes()
     });
+    let next = bytes.and(restless.next());
     let mut all = invoker.restless.borrow_mut();
-    match bytes {
-        Some(_) if !restless.rests => {
-            let rests = true;
-            all.insert(id, Restless { rests, ..restless });
-        }
-        _ => drop(all.remove(&id)),
+    match next {
+        Some(next) => drop(all.insert(id, next)),
+        None => drop(all.remove(&id)),
     }
     drop(all);
     if let Some(bytes) = bytes {

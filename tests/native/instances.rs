@@ -258,6 +258,29 @@ fn idle_instances_of_python_give_memory_back_and_go_on_with_what_they_had() {
     );
 }
 
+/// What wakes an instance that nobody calls has it copy pages that it has given back.
+#[test]
+fn idle_instances_stay_at_rest() {
+    needs!("qemu-system-x86_64", "node");
+    const COUNT: u64 = 16;
+    let image = Invoker::boot("2G", "");
+    for n in 0..COUNT {
+        let name = format!("idle{n}");
+        image.deploy(&name, GREETING);
+        let (status, answer) = image.call(&name, "{}");
+        assert_eq!(status, 200, "{answer}");
+    }
+    // All rest for long.
+    image.until("ebb_instances_bytes", |now| now < COUNT * (300 << 10));
+    thread::sleep(Duration::from_secs(2));
+    let free = || image.metric("ebb_memory_free_bytes");
+    let before = free();
+    // The longest that is worth waiting for: V8 looks 20 seconds after an instance of WebAssembly was made how it is compiled.
+    thread::sleep(Duration::from_secs(15));
+    let taken = before.saturating_sub(free());
+    assert!(taken < COUNT * (16 << 10), "{taken} bytes");
+}
+
 const GREETING: &str = "const main = ({ name }) => ({ hello: name });";
 
 /// Says what the next call takes after a rest, beside calls in turns without one: medians of some functions.

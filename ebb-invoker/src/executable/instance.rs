@@ -318,4 +318,8 @@ impl<P: StartedProgram> Instance for Executable<P> {
             program.rest(long);
         }
     }
+
+    fn has_stirred(&self) -> bool {
+        self.program.as_ref().is_some_and(P::has_stirred)
+    }
 }
