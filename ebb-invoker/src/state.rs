@@ -253,6 +253,7 @@ fn is_same(now: Option<&Entity>, then: Option<&Entity>) -> bool {
         (Some(Entity::Package(now)), Some(Entity::Package(then))) => Arc::ptr_eq(now, then),
         (Some(Entity::Trigger(now)), Some(Entity::Trigger(then))) => Arc::ptr_eq(now, then),
         (Some(Entity::Rule(now)), Some(Entity::Rule(then))) => Arc::ptr_eq(now, then),
+        (Some(Entity::Api(now)), Some(Entity::Api(then))) => Arc::ptr_eq(now, then),
         (None, None) => true,
         _ => false,
     }

@@ -10,6 +10,8 @@ pub struct Failure {
     pub status: u16,
     /// The member `error` of the answer.
     pub text: String,
+    /// It is the gateway's of APIs, which has a form of its own.
+    pub(crate) is_gateways: bool,
 }
 
 const METHODS: &str = "HTTP method not allowed, supported methods: ";
@@ -23,6 +25,15 @@ impl Failure {
         Self {
             status,
             text: text.into(),
+            is_gateways: false,
+        }
+    }
+
+    /// A refusal of the gateway of APIs. Source: `err` (`request.lua` of apache/openwhisk-apigateway).
+    pub fn of_gateway(status: u16, text: impl Display) -> Self {
+        Self {
+            is_gateways: true,
+            ..Self::new(status, format!("Error: {text}"))
         }
     }
 

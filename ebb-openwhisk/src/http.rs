@@ -82,6 +82,18 @@ impl Response {
 
     /// A refusal.
     pub fn failure(failure: &Failure, transaction: &str) -> Self {
+        if failure.is_gateways {
+            let mut members = Members::new();
+            members
+                .number("status", failure.status)
+                .text("message", &failure.text);
+            let json = members.finish();
+            return Self::new(
+                failure.status,
+                "application/json; charset=utf-8",
+                json.as_str(),
+            );
+        }
         let response = Self::json(
             failure.status,
             &Members::new()
@@ -109,6 +121,46 @@ impl Response {
             .iter()
             .find(|(n, _)| n.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_ref())
+    }
+}
+
+/// What the gateway of APIs says about pages of other origins, whatever the action says. Source: `replaceHeaders` (`cors.lua` of
+/// apache/openwhisk-apigateway).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayCors {
+    /// Those that may read the answer; `None`: none may.
+    pub origin: Option<String>,
+}
+
+impl GatewayCors {
+    /// Puts it on a response.
+    #[must_use]
+    pub fn on(&self, mut response: Response) -> Response {
+        const METHODS: &str = "GET, POST, PUT, DELETE, PATCH, HEAD, OPTIONS";
+        const SAID: [&str; 3] = [
+            "Access-Control-Allow-Origin",
+            "Access-Control-Allow-Methods",
+            "Access-Control-Allow-Credentials",
+        ];
+        const UNSAID: [&str; 3] = [
+            "Access-Control-Allow-Headers",
+            "Access-Control-Expose-Headers",
+            "Access-Control-Max-Age",
+        ];
+        let without = |response: &mut Response, names: &[&str]| {
+            let is_one = |name: &str| names.iter().any(|one| one.eq_ignore_ascii_case(name));
+            response.headers.retain(|(name, _)| !is_one(name));
+        };
+        without(&mut response, &SAID);
+        let Some(origin) = &self.origin else {
+            without(&mut response, &UNSAID);
+            return response;
+        };
+        let [allowed, methods, credentials] = SAID;
+        response
+            .with(allowed, origin.clone())
+            .with(methods, METHODS)
+            .with(credentials, "true")
     }
 }
 

@@ -190,6 +190,28 @@ impl Json {
         found.map(|value| Self(Arc::from(value)))
     }
 
+    /// How many arrays and objects are in one another at most.
+    pub fn depth(&self) -> usize {
+        let (mut open, mut deepest) = (0_usize, 0);
+        let (mut inside, mut escaped) = (false, false);
+        for byte in self.0.bytes() {
+            match byte {
+                _ if inside => {
+                    inside = escaped || byte != b'"';
+                    escaped = !escaped && byte == b'\\';
+                }
+                b'"' => inside = true,
+                b'[' | b'{' => {
+                    open += 1;
+                    deepest = deepest.max(open);
+                }
+                b']' | b'}' => open -= 1,
+                _ => {}
+            }
+        }
+        deepest
+    }
+
     /// Whether JavaScript would call it true.
     pub fn is_truthy(&self) -> bool {
         match self.kind() {
@@ -623,6 +645,18 @@ mod tests {
             }
             let object = Json::known(&text).to_object().expect("an object");
             assert_eq!(object, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn brackets_in_strings_are_no_nesting() {
+        for (text, depth) in [
+            ("1", 0),
+            ("\"[{\"", 0),
+            ("[]", 1),
+            (r#"{"a[":["\"[",{"b":"\\"}],"c":[1]}"#, 3),
+        ] {
+            assert_eq!(Json::parse(text).expect(text).depth(), depth, "{text}");
         }
     }
 

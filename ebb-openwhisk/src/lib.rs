@@ -15,7 +15,8 @@
 //! | [`api`] | requests: routing, one file per collection, web actions |
 //! | [`project`], [`media`] | from the result of a web action to a response |
 //! | [`alarm`] | when triggers fire by themselves |
-//! | [`entity`] | actions, packages, triggers, rules: documents and the store |
+//! | [`gateway`] | paths and methods of their own for web actions |
+//! | [`entity`] | actions, packages, triggers, rules, APIs: documents and the store |
 //! | [`namespaces`], [`throttle`] | tenants: keys, limits, how much each is using |
 //! | [`plan`], [`perform`](mod@perform), [`call`] | what is run, and how: calls, sequences, compositions, the rules of a trigger |
 //! | [`runtimes`] | the kinds of code, as data |
@@ -36,6 +37,7 @@ pub mod code;
 pub mod entity;
 pub mod failure;
 pub mod fair;
+pub mod gateway;
 mod heap;
 pub mod http;
 pub mod json;

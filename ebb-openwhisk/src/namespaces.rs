@@ -177,6 +177,17 @@ impl Namespaces {
         self.of_names.get(name)
     }
 
+    /// The namespace that the URLs of APIs name so: by its name, or as OpenWhisk's gateway has them by the part of its key that is no
+    /// secret.
+    pub fn of_tenant(&self, tenant: &str) -> Option<&Namespace> {
+        self.get(tenant).or_else(|| self.of_uuid(tenant))
+    }
+
+    /// The namespace with a key of that first part.
+    pub fn of_uuid(&self, uuid: &str) -> Option<&Namespace> {
+        self.get(self.of_uuids.get(uuid)?)
+    }
+
     /// Whether that key opens that namespace.
     pub fn opens(&mut self, name: &str, key: &str) -> bool {
         let subject = self.authenticate(key.as_bytes());

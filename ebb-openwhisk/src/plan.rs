@@ -8,7 +8,7 @@ use crate::activation::{Activation, Status};
 use crate::call::{Call, Caller};
 use crate::entity::{Action, Resolved, absent::Sought};
 use crate::failure::Failure;
-use crate::http::{Cors, Response};
+use crate::http::{Cors, GatewayCors, Response};
 use crate::json::{Json, Kind, Members, Object};
 use crate::media;
 use crate::name::FullName;
@@ -199,6 +199,8 @@ pub(crate) struct Stamp {
     pub transaction: String,
     /// None where the answers are not for pages of other origins, or where the action says for whom they are.
     pub cors: Option<Cors>,
+    /// What an API says in the place of that, and of the action.
+    pub gateway: Option<GatewayCors>,
     /// The media types that the client takes, where it does not take all.
     pub accept: Option<String>,
 }
@@ -225,8 +227,12 @@ impl Stamp {
 
     pub fn on(&self, response: Response) -> Response {
         let response = response.with("X-Request-ID", self.transaction.clone());
-        match &self.cors {
+        let response = match &self.cors {
             Some(cors) => cors.on(response),
+            None => response,
+        };
+        match &self.gateway {
+            Some(gateway) => gateway.on(response),
             None => response,
         }
     }

@@ -48,12 +48,26 @@ impl Extension {
         (Self::Text, "text"),
     ];
 
+    /// The extension of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.iter();
+        let found = all.find(|(_, text)| *text == name);
+        found.map(|(extension, _)| *extension)
+    }
+
+    /// How it is written.
+    pub fn name(self) -> &'static str {
+        let mut all = Self::ALL.iter();
+        let found = all.find(|(extension, _)| *extension == self);
+        found.map_or("", |(_, text)| text)
+    }
+
     /// Takes the extension off a name.
     pub fn split(name: &str) -> (&str, Self) {
         if let Some((stem, last)) = name.rsplit_once('.')
-            && let Some((extension, _)) = Self::ALL.iter().find(|(_, text)| *text == last)
+            && let Some(extension) = Self::parse(last)
         {
-            return (stem, *extension);
+            return (stem, extension);
         }
         (name, Self::Http)
     }
@@ -280,7 +294,7 @@ fn add_header(headers: &mut Headers, name: &str, value: &Json, depth: usize) -> 
 }
 
 /// Whether this can be sent as a header without becoming something else.
-fn is_header(name: &str, value: &str) -> bool {
+pub(crate) fn is_header(name: &str, value: &str) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !name.is_empty()
         && name.bytes().all(token)

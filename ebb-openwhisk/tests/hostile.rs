@@ -55,6 +55,9 @@ fn near_text() -> impl Strategy<Value = String> {
         "w",
         "t",
         "r",
+        "b",
+        "p",
+        "{x}",
     ]);
     prop::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat())
 }
@@ -103,6 +106,15 @@ fn near_json() -> impl Strategy<Value = Vec<u8>> {
         "headers",
         "body",
         "error",
+        "apidoc",
+        "swagger",
+        "basePath",
+        "paths",
+        "info",
+        "title",
+        "gatewayBasePath",
+        "gatewayPath",
+        "gatewayMethod",
     ]);
     let document = leaf.prop_recursive(4, 24, 6, move |inner| {
         prop_oneof![
@@ -137,8 +149,32 @@ fn bed() -> Bed {
     let mut web = js("x");
     web["annotations"] = json!([{"key": "web-export", "value": true}]);
     bed.put("/_/actions/w", web);
+    let url = "http://h/api/v1/web/guest/default/w.http";
+    let cases = json!([{"operations": ["a", "b"], "execute": [
+        {"invoke": {"target-url": format!("{url}$(request.path)"), "verb": "keep"}},
+        {"set-variable": {"actions": [{"set": "message.headers.X-A", "value": "b"}]}},
+    ]}]);
+    let swagger = json!({
+        "basePath": "/b", "info": {"title": "b"}, "x-ibm-configuration": {
+            "cors": {"enabled": true}, "assembly": {"execute": [{"operation-switch": {"case": cases}}]},
+        },
+        "paths": {
+            "/p": {"get": {"operationId": "a"}, "post": {"x-openwhisk": {"url": url}}},
+            "/{x}": {"put": {"operationId": "b", "parameters": [{"name": "x"}]}},
+        },
+    });
+    let body = json!({"apidoc": {"namespace": "_", "swagger": swagger}}).to_string();
+    let auth = basic(GUEST);
+    let headers = [
+        ("Authorization", &*auth),
+        ("Content-Type", "application/json"),
+    ];
+    let made = bed.raw("POST", CREATE, &headers, body.as_bytes());
+    assert_eq!(made.status, 200, "{}", made.text());
     bed
 }
+
+const CREATE: &str = "/api/v1/web/whisk.system/apimgmt/createApi";
 
 /// What is kept of one of each sort of entity, alarms of each feed among them.
 fn all_kept() -> Vec<(Value, Option<String>)> {
@@ -179,6 +215,7 @@ fn places(value: &Value, at: &str, into: &mut Vec<String>) {
     match value {
         Value::Object(members) => {
             for (name, value) in members {
+                let name = name.replace('~', "~0").replace('/', "~1");
                 places(value, &format!("{at}/{name}"), into);
             }
         }
@@ -223,6 +260,10 @@ fn other_value() -> impl Strategy<Value = Value> {
             json!("trigger"),
             json!("package"),
             json!("action"),
+            json!("api"),
+            json!("/b"),
+            json!("keep"),
+            json!("message.headers."),
         ]),
         ".{0,8}".prop_map(|text| json!(text)),
     ]
@@ -248,7 +289,7 @@ proptest! {
                 None => if let Some((parent, name)) = place.rsplit_once('/')
                     && let Some(members) = document.pointer_mut(parent).and_then(Value::as_object_mut)
                 {
-                    members.remove(name);
+                    members.remove(&name.replace("~1", "/").replace("~0", "~"));
                 },
             }
         }
@@ -275,7 +316,7 @@ proptest! {
     #[test]
     fn any_request_is_answered(
         method in prop::sample::select(vec!["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "X"]),
-        target in near_text(), prefix in prop::sample::select(vec!["", "/api/v1/namespaces/_/actions/", "/api/v1/namespaces/_/", "/api/v1/web/guest/default/w"]),
+        target in near_text(), prefix in prop::sample::select(vec!["", "/api/v1/namespaces/_/actions/", "/api/v1/namespaces/_/", "/api/v1/web/guest/default/w", "/api/guest/b/", CREATE]),
         media in prop::sample::select(vec!["application/json", "text/plain", "application/x-www-form-urlencoded", ";", ""]),
         body in near_json(), results in near_json(),
     ) {

@@ -33,6 +33,7 @@ const ACTION: u8 = 1;
 const PACKAGE: u8 = 2;
 const TRIGGER: u8 = 3;
 pub(super) const RULE: u8 = 4;
+const API: u8 = 5;
 
 /// The mark of an entity's document.
 fn mark(entity: &Entity) -> u8 {
@@ -41,6 +42,7 @@ fn mark(entity: &Entity) -> u8 {
         Entity::Package(_) => PACKAGE,
         Entity::Trigger(_) => TRIGGER,
         Entity::Rule(_) => RULE,
+        Entity::Api(_) => API,
     }
 }
 

@@ -6,7 +6,9 @@ use ebb_block::sim::{Random, SimDisk};
 use ebb_invoker::keep::Keeper;
 use ebb_openwhisk::{Step, activations::Change};
 
-use crate::{Held, Opens, World, answer, ask, asked, change, on, question, record, state, step};
+use crate::{
+    Held, Opens, World, answer, apis, ask, asked, change, on, question, record, state, step,
+};
 
 /// A disk with what `put` asks for: method, path, body.
 fn disk_with(puts: &[(&str, String, String)]) -> SimDisk {
@@ -135,6 +137,8 @@ fn a_request_waits_for_what_it_needs_and_not_for_the_rest() {
         // Which needs all that may be rules, and those are few.
         "/triggers/t",
         "/rules/r",
+        // Which needs all APIs, and nothing else.
+        &apis("getApi"),
         "/activations",
         "/activations/0000000000000000000000000000000a",
     ] {

@@ -44,9 +44,10 @@ fn controller() -> Controller {
 
 /// A request to the API: what becomes of it.
 fn step(controller: &mut Controller, method: &str, path: &str, body: &str, now_ms: u64) -> Step {
-    let (key, path) = match path.starts_with("/admin/") {
-        true => (ADMIN, path.to_owned()),
-        false => (KEY, format!("/api/v1/namespaces/_{path}")),
+    let (key, path) = match path {
+        path if path.starts_with("/admin/") => (ADMIN, path.to_owned()),
+        path if path.starts_with("/api/") => (KEY, path.to_owned()),
+        path => (KEY, format!("/api/v1/namespaces/_{path}")),
     };
     let key = format!("Basic {}", STANDARD.encode(key));
     controller.handle(
@@ -146,13 +147,18 @@ fn state(controller: &Controller) -> State {
     .collect()
 }
 
+/// One of the actions by which APIs are made, shown and deleted.
+fn apis(action: &str) -> String {
+    format!("/api/v1/web/whisk.system/apimgmt/{action}.http")
+}
+
 /// A change that a client might ask for: method, path, body.
 fn change(random: &mut Random, number: u64) -> (&'static str, String, String) {
     let pick = |random: &mut Random| random.below(5);
     let (name, other) = (pick(random), pick(random));
     let delete = random.one_in(4);
     let annotations = format!(r#""annotations":[{{"key":"n","value":{number}}}]"#);
-    match random.below(7) {
+    match random.below(8) {
         0 | 1 => {
             let path = match random.one_in(3) {
                 true => format!("/actions/p{other}/a{name}"),
@@ -216,6 +222,25 @@ fn change(random: &mut Random, number: u64) -> (&'static str, String, String) {
                 _ => ("PUT", path, format!(r#"{{"key":"n{name}:{number}"}}"#)),
             }
         }
+        6 => {
+            let (base, path) = (format!("/b{name}"), format!("/p/{other}"));
+            match (delete, random.one_in(2)) {
+                (true, true) => {
+                    let body = format!(r#"{{"basepath":"{base}"}}"#);
+                    ("DELETE", apis("deleteApi"), body)
+                }
+                (true, false) => {
+                    let body = format!(r#"{{"basepath":"{base}","relpath":"{path}"}}"#);
+                    ("DELETE", apis("deleteApi"), body)
+                }
+                (false, _) => {
+                    let body = format!(
+                        r#"{{"apidoc":{{"namespace":"_","gatewayBasePath":"{base}","gatewayPath":"{path}","gatewayMethod":"get","action":{{"name":"a{number}","namespace":"_","backendMethod":"get","authkey":"x","backendUrl":"http://h/api/v1/web/_/default/a.http"}}}}}}"#
+                    );
+                    ("POST", apis("createApi"), body)
+                }
+            }
+        }
         _ => {
             let status = if random.one_in(2) {
                 "active"
@@ -235,6 +260,9 @@ fn change(random: &mut Random, number: u64) -> (&'static str, String, String) {
 fn question(random: &mut Random) -> String {
     let collection = ["actions", "packages", "triggers", "rules"][random.below(4) as usize];
     let name = random.below(5);
+    if random.one_in(5) {
+        return apis("getApi");
+    }
     match (random.below(4), collection) {
         (0, _) => format!("/{collection}"),
         (1, "actions") => format!("/actions/p{name}/a{}", random.below(5)),

@@ -133,6 +133,7 @@ impl Controller {
         let stamp = Stamp {
             transaction: caller.transaction.clone(),
             cors: None,
+            gateway: None,
             accept: None,
         };
         if trigger.rules.values().any(|(_, active)| *active) {

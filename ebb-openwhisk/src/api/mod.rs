@@ -4,7 +4,9 @@ mod actions;
 mod activations;
 mod admin;
 mod alarms;
+mod apis;
 mod desk;
+mod gateway;
 mod info;
 mod packages;
 mod rules;
@@ -141,6 +143,7 @@ fn stamp(request: &Request<'_>, random: &mut Random) -> Stamp {
     Stamp {
         transaction,
         cors,
+        gateway: None,
         accept: accept(request),
     }
 }
@@ -320,12 +323,18 @@ impl Controller {
         let (path, _) = segments(request.path);
         let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
         let subject = match path.as_slice() {
-            ["api", "v1", "web", rest @ ..] => {
-                let target = self.web_target(request, rest, stamp)?;
-                self.admitted(request, &target)?
-            }
+            ["api", "v1", "web", rest @ ..] => match apis::Action::of(rest) {
+                Some((action, _)) => Some(self.may_manage(request, action)?),
+                None => {
+                    let target = self.web_target(request, rest, stamp)?;
+                    self.admitted(request, &target)?
+                }
+            },
             ["api", "v1", rest @ ..] if !is_public(request, rest) => {
                 Some(self.authenticate(request)?)
+            }
+            ["api", tenant, rest @ ..] if *tenant != "v1" => {
+                self.gateway_sender(request, tenant, rest, stamp)?
             }
             ["admin", ..] => {
                 self.authenticate_admin(request)?;
@@ -361,11 +370,17 @@ impl Controller {
         let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
         let rest = match path.as_slice() {
             ["api", "v1", rest @ ..] => rest,
+            ["api", tenant, rest @ ..] => {
+                return self.gateway(request, tenant, rest, stamp, now_ms);
+            }
             ["admin", rest @ ..] => return self.manage(request, rest, now_ms),
             other => return self.information(request, other),
         };
         if let ["web", rest @ ..] = rest {
-            return self.web(request, rest, stamp, now_ms);
+            return match apis::Action::of(rest) {
+                Some((action, extension)) => self.manage_apis(request, action, extension, now_ms),
+                None => self.web(request, rest, stamp, now_ms),
+            };
         }
         if is_public(request, rest) {
             return Ok(match rest {

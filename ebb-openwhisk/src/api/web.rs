@@ -19,7 +19,7 @@ use alloc::{format, string::String, sync::Arc, vec::Vec};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
 const CORS_METHODS: &str = "OPTIONS, GET, DELETE, POST, PUT, HEAD, PATCH";
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
+pub(super) const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
 
 /// What answers say about pages of other origins, unless the action says it: those may send what they ask for.
 pub(super) fn cors(request: &Request<'_>) -> Cors {
@@ -87,6 +87,20 @@ impl Controller {
         stamp: &mut Stamp,
         now_ms: u64,
     ) -> Result<Step> {
+        // Behind `api`, `v1`, `web`, the namespace, the package and the action.
+        let more = encoded(behind(request.path, 6));
+        self.call_web_action(request, path, &more, stamp, now_ms)
+    }
+
+    /// Calls the action that a path names, which is told `more` as what follows its name.
+    pub(super) fn call_web_action(
+        &mut self,
+        request: &Request<'_>,
+        path: &[&str],
+        more: &str,
+        stamp: &mut Stamp,
+        now_ms: u64,
+    ) -> Result<Step> {
         let target = self.web_target(request, path, stamp)?;
         if request.method == "OPTIONS" && !target.custom_options {
             return Ok(Step::Respond(Response::empty(200)));
@@ -120,7 +134,7 @@ impl Controller {
             check_final(&resolved, &body)?;
             body
         };
-        body.set("__ow_path", Json::text(&more_path(request.path)));
+        body.set("__ow_path", Json::text(more));
         body.set(
             "__ow_method",
             Json::text(&request.method.to_ascii_lowercase()),
@@ -171,15 +185,18 @@ impl Controller {
     }
 }
 
-/// What follows the action's name in the path, percent-encoded as far as it has to be. Source: `unmatchedPath` in
-/// `requestMethodParamsAndPath` (`WebActions.scala`), which Pekko HTTP's `Uri.Path` writes.
-fn more_path(path: &str) -> String {
-    // Behind `api`, `v1`, `web`, the namespace, the package and the action.
-    let rest = (0..6).fold(path, |rest, _| {
+/// What follows so many segments of a path.
+pub(super) fn behind(path: &str, segments: usize) -> &str {
+    (0..segments).fold(path, |rest, _| {
         let segment = rest.trim_start_matches('/');
         segment.find('/').map_or("", |at| &segment[at..])
-    });
-    let segments = rest
+    })
+}
+
+/// A path percent-encoded as far as it has to be. Source: `unmatchedPath` in `requestMethodParamsAndPath` (`WebActions.scala`), which
+/// Pekko HTTP's `Uri.Path` writes.
+pub(super) fn encoded(path: &str) -> String {
+    let segments = path
         .split('/')
         .map(|segment| encode(&decode(segment, false)));
     segments.collect::<Vec<_>>().join("/")
@@ -223,7 +240,7 @@ const RESERVED: [&str; 6] = [
 ];
 
 /// The members of the query, and over them those of the body.
-fn arguments(request: &Request<'_>) -> Result<Object> {
+pub(super) fn arguments(request: &Request<'_>) -> Result<Object> {
     let members = |query: &Query| -> Object {
         let members = query.iter();
         members

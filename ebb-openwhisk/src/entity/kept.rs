@@ -5,7 +5,7 @@
 //! entity, but for the rules of a trigger. A member that is not known is read past, so a document may get more of them; one that changes its meaning gets another
 //! [`FORM`].
 
-use super::{Action, Code, Common, Entity, Exec, Package, Rule, Trigger, Version};
+use super::{Action, Api, Code, Common, Entity, Exec, Package, Rule, Trigger, Version};
 use crate::alarm::Alarm;
 use crate::failure::Failure;
 use crate::json::{Json, Members, Object};
@@ -93,6 +93,12 @@ pub fn write(entity: &Entity) -> Kept {
                 .text("trigger", &format!("/{}", rule.trigger))
                 .text("action", &format!("/{}", rule.action))
                 .bool("active", rule.active);
+        }
+        Entity::Api(api) => {
+            // What it routes to follows from the document.
+            members
+                .text("is", "api")
+                .raw("document", api.document.as_str());
         }
     }
     Kept {
@@ -200,8 +206,18 @@ pub fn read(kept: &Kept, runtimes: &Runtimes) -> Result<Entity, String> {
             action: document.name("action")?,
             active: document.truth("active")?,
         })),
+        "api" => Entity::Api(Arc::new(api(&document, common)?)),
         other => return Err(format!("there is nothing that is a `{other}`")),
     })
+}
+
+fn api(document: &Document, common: Common) -> Result<Api, String> {
+    let described = document.get("document")?.clone();
+    let api = Api::new(&common.name.namespace, described, None, 0).map_err(why)?;
+    match api.common.name == common.name {
+        true => Ok(Api { common, ..api }),
+        false => Err(format!("its document is that of {}", api.common.name)),
+    }
 }
 
 fn exec(document: &Document, code: Option<&Json>, runtimes: &Runtimes) -> Result<Exec, String> {

@@ -1,7 +1,8 @@
-//! What a namespace holds: actions, packages, triggers and rules, all known by their [`FullName`].
+//! What a namespace holds: actions, packages, triggers, rules and APIs, all known by their [`FullName`].
 
 pub mod absent;
 mod action;
+mod api;
 mod exec;
 pub mod kept;
 mod package;
@@ -10,6 +11,7 @@ mod store;
 mod trigger;
 
 pub use action::{Action, CONDUCTOR, PROVIDE_API_KEY, SNAPSHOT, STREAM_TIMEOUT};
+pub use api::Api;
 pub use exec::{Code, Exec};
 pub use package::Package;
 pub use rule::Rule;
@@ -250,6 +252,8 @@ pub enum Entity {
     Trigger(Arc<Trigger>),
     /// A rule.
     Rule(Arc<Rule>),
+    /// An API of the gateway, which no collection lists.
+    Api(Arc<Api>),
 }
 
 impl Entity {
@@ -260,6 +264,7 @@ impl Entity {
             Self::Package(e) => &e.common,
             Self::Trigger(e) => &e.common,
             Self::Rule(e) => &e.common,
+            Self::Api(e) => &e.common,
         }
     }
 
@@ -270,6 +275,7 @@ impl Entity {
             Self::Package(e) => e.to_json(),
             Self::Trigger(e) => e.to_json(),
             Self::Rule(e) => e.to_json(),
+            Self::Api(e) => e.document.clone(),
         }
     }
 
@@ -291,7 +297,7 @@ impl Entity {
             Self::Package(e) => {
                 members.raw("binding", e.binding_json("false").as_str());
             }
-            Self::Trigger(_) => {}
+            Self::Trigger(_) | Self::Api(_) => {}
             Self::Rule(e) => e.tail(&mut members),
         }
         members.finish()
@@ -303,6 +309,7 @@ impl Entity {
             + match self {
                 Self::Action(e) => e.exec.size(),
                 Self::Trigger(e) => e.alarm.as_ref().map_or(0, |alarm| alarm.size()),
+                Self::Api(e) => e.size(),
                 Self::Package(_) | Self::Rule(_) => 0,
             }
     }

@@ -5,8 +5,9 @@
 //! ([`Store::take_missed`]).
 
 use super::absent::{self, Absent, Expected, Sought};
-use super::{Action, Entity, Package};
+use super::{Action, Api, Entity, Package};
 use crate::failure::{Failure, Result};
+use crate::gateway;
 use crate::name::FullName;
 use crate::parameters::Parameters;
 use alloc::{
@@ -176,7 +177,7 @@ impl Store {
                     }
                 }
             }
-            Entity::Action(_) | Entity::Package(_) => {}
+            Entity::Action(_) | Entity::Package(_) | Entity::Api(_) => {}
         }
         if let Entity::Action(action) = &mut entity {
             self.share(&mut Arc::make_mut(action).common.annotations);
@@ -443,6 +444,20 @@ impl Store {
                 {
                     Some(action)
                 }
+                _ => None,
+            })
+    }
+
+    /// The APIs of a namespace, by name.
+    pub fn apis<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Api>> {
+        let first = FullName::packaged(namespace, gateway::PACKAGE, "");
+        self.absent
+            .note(|| Sought::Below(absent::path(&first).into()));
+        // Nothing else has names of that package.
+        self.entities
+            .range::<FullName, _>((Bound::Included(&first), Bound::Unbounded))
+            .map_while(move |Named(entity)| match entity {
+                Entity::Api(api) if api.common.name.namespace == namespace => Some(api),
                 _ => None,
             })
     }

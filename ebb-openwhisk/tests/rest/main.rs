@@ -17,6 +17,7 @@
 //! | 3.9 triggers and rules | `triggers.rs` |
 //! | which refusal comes first, and what it names (OpenWhisk's sources) | `refusals.rs` |
 //! | 3.10 web actions | `web.rs`, `web_response.rs` |
+//! | APIs (OpenWhisk's `core/routemgmt`, its API gateway) | `routes.rs`, `documents.rs`, `gateway.rs` |
 //! | 4 clients | `ebb-invoker-hosted/tests/e2e/client.test.mjs`, with the npm package |
 //! | 5 easy to get wrong | rows 1, 2, 5: `ebb-invoker/tests/loader/contract.test.mjs`; 3, 4: `calls.rs` |
 //! | what a core answers by itself (not OpenWhisk's) | `desks.rs`, and all others, whose calls go over the desks of two cores |
@@ -33,8 +34,11 @@ mod alarms;
 mod calls;
 mod compositions;
 mod desks;
+mod documents;
+mod gateway;
 mod packages;
 mod refusals;
+mod routes;
 mod sequences;
 mod tenants;
 mod triggers;
