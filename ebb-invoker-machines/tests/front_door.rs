@@ -362,6 +362,31 @@ fn a_front_door_with_two_machines_spreads_calls_outlives_a_killed_one_and_restar
         "{live}"
     );
 
+    // The paths of an API are the front door's, and what they call runs on the machines.
+    let on_the_web = r#"[{"key":"web-export","value":true}]"#;
+    let code = "exports.main = ({__ow_path}) => ({machine: process.ppid, path: __ow_path})";
+    front.deploy_as("served", code, on_the_web);
+    let url = "http://test/api/v1/web/_/default/served.http";
+    let action = format!(
+        r#"{{"name":"served","namespace":"_","backendMethod":"get","backendUrl":"{url}","authkey":"x"}}"#
+    );
+    let body = format!(
+        r#"{{"apidoc":{{"namespace":"_","gatewayBasePath":"/b","gatewayPath":"/p","gatewayMethod":"get","action":{action}}}}}"#
+    );
+    let create = "/api/v1/web/whisk.system/apimgmt/createApi.http";
+    let (status, answer) = ask(front.0, GUEST, "POST", create, &body);
+    assert_eq!(status, 200, "{answer}");
+    let (status, answer) = ask(front.0, ADMIN, "GET", "/api/guest/b/p/q", "");
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.contains(r#""path":"/q""#), "{answer}");
+    let machines = spread
+        .iter()
+        .map(|machine| format!(r#""machine":{machine},"#));
+    assert!(
+        machines.into_iter().any(|on| answer.contains(&on)),
+        "{answer}"
+    );
+
     // A machine that is killed fails its call, which may have run; the others go elsewhere, and it is replaced.
     let lost = thread::spawn(move || front.call("slow", r#"{"ms":20000}"#));
     thread::sleep(Duration::from_millis(700));

@@ -12,8 +12,9 @@ import os from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { promisify } from 'node:util';
+import openwhisk from 'openwhisk';
 import { zip } from '../../../ebb-invoker/tests/loader/archives.mjs';
-import { APIHOST, auth, call, deploy, eventually, ow, raw } from './api.mjs';
+import { API_KEY, APIHOST, auth, call, deploy, eventually, ow, raw } from './api.mjs';
 
 test('actions are deployed, called, updated, listed and deleted', async () => {
   const created = await ow.actions.create({ name: 'greet', action: 'const main = ({ name }) => ({ hello: name })' });
@@ -215,6 +216,63 @@ test('web actions answer browsers', async () => {
     { annotations: { 'web-export': true } });
   const { status, text, headers } = await raw('GET', '/api/v1/web/guest/default/page?who=ada', { key: false });
   assert.deepEqual([status, text, headers.get('x-by'), headers.get('content-type')], [201, '<b>ada</b>', 'get', 'text/html; charset=utf-8']);
+});
+
+test('web actions get paths and methods of their own', async () => {
+  const web = { annotations: { 'web-export': true } };
+  const told = '{ __ow_method: method, __ow_path: path, title }';
+  await deploy('books', `const main = (${told}) => ({ statusCode: method === 'post' ? 201 : 200, body: { method, path, title } })`, web);
+  await deploy('plain', 'const main = ({ q, __ow_path: path }) => ({ q, path })', web);
+  await deploy('counted-out', 'exports.main = () => ({ headers: { "content-type": "text/plain" }, body: (function* () { yield "a"; yield "b" })() })', web);
+  const club = { basepath: '/club', responsetype: 'http', action: 'books' };
+  const made = await ow.routes.create({ ...club, relpath: '/books/{isbn}', operation: 'GET' });
+  const url = made.gwApiUrl;
+  assert.equal(url, `${APIHOST}/api/guest/club`);
+  await ow.routes.create({ ...club, relpath: '/books', operation: 'POST' });
+  await ow.routes.create({ ...club, relpath: '/plain', operation: 'get', action: 'plain', responsetype: 'json' });
+  await ow.routes.create({ ...club, relpath: '/parts', operation: 'get', action: '/_/counted-out' });
+  const ask = async (path, options) => {
+    const response = await fetch(url + path, options);
+    const text = await response.text();
+    return [response.status, text.startsWith('{') ? JSON.parse(text) : text];
+  };
+  assert.deepEqual(await ask('/books/978-0596517748'), [200, { method: 'get', path: '/club/books/978-0596517748' }]);
+  const book = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"title":"JavaScript: The Good Parts"}' };
+  assert.deepEqual(await ask('/books', book), [201, { method: 'post', path: '/club/books', title: 'JavaScript: The Good Parts' }]);
+  assert.deepEqual(await ask('/plain/more?q=a%20b'), [200, { q: 'a b', path: '/more' }]);
+  assert.deepEqual(await ask('/parts'), [200, 'ab']);
+  assert.deepEqual(await ask('/books', { method: 'DELETE' }), [404, { status: 404, message: 'Error: Whoops. Verb not supported.' }]);
+  assert.deepEqual(await ask('/none'), [404, { status: 404, message: 'Error: Not found.' }]);
+  const preflight = await fetch(`${url}/books`, { method: 'OPTIONS', headers: { origin: 'https://page', 'access-control-request-headers': 'x-a' } });
+  const allowed = ['origin', 'headers', 'credentials'].map((what) => preflight.headers.get(`access-control-allow-${what}`));
+  assert.deepEqual([preflight.status, ...allowed], [200, 'https://page', 'x-a', 'true']);
+  const { apis: [{ value }] } = await ow.routes.list({ basepath: '/club' });
+  assert.deepEqual(Object.keys(value.apidoc.paths), ['/books/{isbn}', '/books', '/plain', '/parts']);
+  assert.equal(value.apidoc.paths['/books'].post['x-openwhisk'].action, 'books');
+  await ow.routes.delete({ basepath: '/club', relpath: '/books', operation: 'POST' });
+  assert.equal((await ask('/books', book))[0], 404);
+  // What is told of it makes it again.
+  await ow.routes.delete({ basepath: '/club' });
+  assert.equal((await ask('/plain'))[0], 404);
+  await ow.routes.create({ swagger: JSON.stringify(value.apidoc) });
+  assert.equal((await ask('/books', book))[0], 201);
+  assert.deepEqual((await ow.routes.get({ name: '/club' })).apis.map((api) => api.value), [value]);
+  await ow.routes.delete({ basepath: '/club' });
+  assert.deepEqual(await ow.routes.list(), { apis: [] });
+  await assert.rejects(ow.routes.delete({ basepath: '/club' }), /API deletion failure: API '\/club' does not exist\./);
+});
+
+// As the client's own test does it: test/integration/routes.test.js of apache/openwhisk-client-js.
+test('a route is created, retrieved and deleted with a token, whatever its action is', async () => {
+  const { routes, actions } = openwhisk({ apihost: APIHOST, api_key: API_KEY, apigw_token: 'a token', namespace: '_' });
+  await actions.create({ name: 'routeAction', action: '' });
+  await routes.create({ action: 'routeAction', basepath: '/testing', relpath: '/foo/bar', operation: 'POST' });
+  const { apis } = await routes.list({ basepath: '/testing' });
+  assert.equal(apis.length, 1);
+  assert.equal(apis[0].value.apidoc.basePath, '/testing');
+  assert.equal(apis[0].value.apidoc.paths['/foo/bar'].post['x-openwhisk'].action, 'routeAction');
+  await routes.delete({ basepath: '/testing' });
+  await actions.delete({ name: 'routeAction' });
 });
 
 test('an action reaches another server', async () => {
