@@ -80,7 +80,7 @@ fn the_npm_client_drives_the_hosted_invoker() {
     for (file, least) in [
         // Processes find no module `openwhisk`, so one test does not apply.
         ("tenants.test.mjs", 8),
-        ("client.test.mjs", 32),
+        ("client.test.mjs", 33),
         ("hostile.test.mjs", 54),
         ("load.test.mjs", 11),
         ("kinds.test.mjs", 10),

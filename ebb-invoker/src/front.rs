@@ -108,9 +108,16 @@ fn refuse(error: Error) -> Response {
     refusal(error.status().unwrap_or(400), &format!("{error}"))
 }
 
+/// Whether the body may be an entity's. What is put to actions is theirs, whatever it looks like.
+fn is_document(request: &Request<'_>) -> bool {
+    let path = request.path();
+    let is_entitys = path.starts_with("/api/v1/namespaces/") || !path.starts_with("/api/");
+    request.method() == "PUT" && is_entitys
+}
+
 /// A request to OpenWhisk's API.
 async fn call(request: &mut Request<'_>) -> Response {
-    let is_document = request.method() == "PUT";
+    let is_document = is_document(request);
     let most = if is_document { DOCUMENT } else { PAYLOAD };
     let mut received = match receive(request, most).await {
         Ok(received) => received,

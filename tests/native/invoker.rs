@@ -148,7 +148,7 @@ fn clients_good_and_bad_drive_the_image_and_ctrl_c_lets_calls_finish() {
         "client.test.mjs",
         &[("CALLS", "100"), ("FUNCTIONS", "20"), ("CLIENTS", "8")],
     );
-    assert!(passed(&report) >= 31, "{report}");
+    assert!(passed(&report) >= 32, "{report}");
     let report = drive(&image, &tests, "tenants.test.mjs", &[("ADMIN_KEY", ADMIN)]);
     assert!(passed(&report) >= 8, "{report}");
     let report = drive(&image, &tests, "hostile.test.mjs", &[("QUEUED", "2000")]);

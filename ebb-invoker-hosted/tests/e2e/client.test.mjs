@@ -218,6 +218,16 @@ test('web actions answer browsers', async () => {
   assert.deepEqual([status, text, headers.get('x-by'), headers.get('content-type')], [201, '<b>ada</b>', 'get', 'text/html; charset=utf-8']);
 });
 
+test('what is put to a web action reaches it as it was sent, also where it looks like a document', async () => {
+  await deploy('taker', 'const main = ({ exec, n, __ow_body: body }) => ({ code: exec?.code.length, n, body: body?.length })',
+    { annotations: { 'web-export': true } });
+  const put = (type, body) => raw('PUT', '/api/v1/web/guest/default/taker.json', { key: false, body, headers: { 'content-type': type } });
+  const code = 'x'.repeat(200_000);
+  assert.deepEqual((await put('application/json', { exec: { kind: 'nodejs:default', code }, n: 1 })).json, { code: 200_000, n: 1 });
+  assert.deepEqual((await put('text/plain', code)).json, { body: 200_000 });
+  assert.equal((await put('text/plain', 'x'.repeat((1 << 20) + 1))).status, 413);
+});
+
 test('web actions get paths and methods of their own', async () => {
   const web = { annotations: { 'web-export': true } };
   const told = '{ __ow_method: method, __ow_path: path, title }';
