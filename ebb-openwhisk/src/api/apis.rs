@@ -7,8 +7,8 @@
 //! What must hold: a request concerns the APIs of the namespace whose key it shows, and no others. The token and the space of the gateway,
 //! which clients send besides (`accesstoken`, `spaceguid`), open nothing.
 
-use super::Controller;
 use super::web::{METHODS, arguments, encoded};
+use super::{Controller, respond};
 use crate::activation::Outcome;
 use crate::entity::{Api, Entity};
 use crate::failure::{Failure, Result};
@@ -27,7 +27,7 @@ use alloc::{format, string::String, sync::Arc, vec::Vec};
 /// The package of these actions.
 const PACKAGE: &str = "apimgmt";
 /// The largest answer in bytes.
-const ANSWER: usize = 8 << 20;
+const ANSWER: usize = 4 << 20;
 
 /// Each of the actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +143,9 @@ impl Controller {
             Action::Get => self.get_apis(request, namespace, &parameters)?,
             Action::Delete => self.delete_api(namespace, &parameters, now_ms)?,
         };
+        if extension == Extension::Http {
+            return Ok(respond(200, &result));
+        }
         let outcome = Outcome::success(
             Members::new()
                 .number("statusCode", 200)

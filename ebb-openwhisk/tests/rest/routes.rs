@@ -388,7 +388,7 @@ fn each_namespace_has_apis_of_its_own() {
 #[test]
 fn more_apis_than_an_answer_has_room_for_are_listed_page_by_page() {
     let bed = Bed::new();
-    for n in 0..10 {
+    for n in 0..6 {
         let mut document = swagger(&format!("/b{n}"));
         document["info"]["description"] = json!("x".repeat(1_000_000));
         assert_eq!(bed.create_api("", of("", document)).status, 200);
@@ -396,7 +396,7 @@ fn more_apis_than_an_answer_has_room_for_are_listed_page_by_page() {
     let got = bed.apis(GUEST, "GET", "getApi", "", &NULL);
     assert_eq!(got.status, 413, "{}", got.text());
     assert!(got.error().ends_with("with limit and skip."));
-    assert_eq!(bed.list_apis("limit=5&skip=5").len(), 5);
+    assert_eq!(bed.list_apis("limit=4&skip=2").len(), 4);
     assert_eq!(
         bed.apis(GUEST, "GET", "getApi", "limit=x", &NULL).status,
         400
