@@ -199,6 +199,7 @@ fn limits(options: &mut Map<String, Value>) -> Result<Value, String> {
         let word = text(&value);
         let value = match word.as_str() {
             "default" => Value::Null,
+            kinds if name == "allowedKinds" => kinds.split(',').collect(),
             number => json!(
                 number
                     .parse::<u32>()
@@ -245,6 +246,11 @@ mod tests {
                 "limits a --memory default --weight 2",
                 "POST /a/limits",
                 json!({"memory": null, "weight": 2}),
+            ),
+            (
+                "limits a --allowedKinds nodejs:20,sequence",
+                "POST /a/limits",
+                json!({"allowedKinds": ["nodejs:20", "sequence"]}),
             ),
             ("rotate a", "POST /a/key", null.clone()),
             ("rotate a --key u:k", "POST /a/key", json!({"key": "u:k"})),

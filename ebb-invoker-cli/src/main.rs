@@ -20,7 +20,8 @@ Manages the namespaces of a running invoker, which was started with --admin UUID
   add      makes a namespace and prints its key, which is not to be had again
   list     prints all: name, uuid, bytes of entities, calls that run
   limits   prints, or changes, what a namespace may do: invocationsPerMinute, firesPerMinute, concurrentInvocations,
-           memory (MB of the calls that it makes at once), maxActionMemory, maxActionCode, storage (MB), weight
+           memory (MB of the calls that it makes at once), maxActionMemory, maxActionCode, storage (MB), weight,
+           allowedKinds (KIND,KIND,..)
   rotate   gives a namespace another key and prints it; the former opens nothing any more
   remove   removes a namespace with its actions, packages, triggers and rules
 

@@ -111,6 +111,16 @@ impl Failure {
         )
     }
 
+    /// A kind of action that the caller may not make. Source: `notAuthorizedtoActionKind` (`ErrorResponse.scala`).
+    pub fn forbidden_kind(kind: &str) -> Self {
+        Self::new(
+            403,
+            format!(
+                "The supplied authentication is not authorized to access actions of kind '{kind}'."
+            ),
+        )
+    }
+
     /// The name is an entity of another type.
     pub fn other_collection() -> Self {
         Self::new(

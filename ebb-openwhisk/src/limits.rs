@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, Result};
 use crate::json::{Json, Kind, Members, Object};
-use alloc::format;
+use alloc::{collections::BTreeSet, format, string::String, sync::Arc};
 
 /// The largest code in bytes.
 pub const CODE: usize = 48 << 20;
@@ -155,8 +155,52 @@ impl ActionLimits {
     }
 }
 
+/// Kinds that actions may have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kinds(Option<Arc<BTreeSet<String>>>);
+
+/// The most kinds that a list of them names, and bytes of each.
+const KINDS: usize = 64;
+const KIND: usize = 64;
+
+impl Kinds {
+    /// How documents name them.
+    const NAME: &str = "allowedKinds";
+
+    /// Reads an array; an empty one stands for all kinds, as in OpenWhisk (`KindRestrictor.scala`).
+    pub(crate) fn parse(value: &Json) -> Result<Self> {
+        let wrong = || {
+            Failure::malformed(format!(
+                "the limit '{}' must be an array of at most {KINDS} kinds",
+                Self::NAME
+            ))
+        };
+        let kinds = value.to_array().filter(|kinds| kinds.len() <= KINDS);
+        let kind = |kind: &Json| {
+            let kind = kind.to_text();
+            kind.filter(|kind| (1..=KIND).contains(&kind.len()))
+        };
+        let kinds = kinds.and_then(|kinds| kinds.iter().map(kind).collect::<Option<BTreeSet<_>>>());
+        let kinds = kinds.ok_or_else(wrong)?;
+        Ok(Self((!kinds.is_empty()).then(|| Arc::new(kinds))))
+    }
+
+    /// Whether an action may be of this kind.
+    pub fn allow(&self, kind: &str) -> bool {
+        self.0.as_ref().is_none_or(|kinds| kinds.contains(kind))
+    }
+
+    /// Writes the array, unless all kinds are allowed.
+    pub(crate) fn tell(&self, members: &mut Members) {
+        if let Some(kinds) = &self.0 {
+            let kinds = Json::array(kinds.iter().map(|kind| Json::text(kind)));
+            members.raw(Self::NAME, kinds.as_str());
+        }
+    }
+}
+
 /// What one namespace may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamespaceLimits {
     /// Calls in any minute.
     pub calls_per_minute: u32,
@@ -174,6 +218,8 @@ pub struct NamespaceLimits {
     pub storage_mb: u32,
     /// Turns that its functions get in each round of the namespaces that wait for instances.
     pub weight: u32,
+    /// Kinds that its actions may be made of.
+    pub kinds: Kinds,
 }
 
 impl Default for NamespaceLimits {
@@ -188,6 +234,7 @@ impl Default for NamespaceLimits {
             code_mb: (CODE >> 20) as u32,
             storage_mb: MOST,
             weight: 1,
+            kinds: Kinds::default(),
         }
     }
 }
@@ -238,32 +285,41 @@ impl NamespaceLimits {
     ///
     /// # Errors
     /// 400: no object, no such limit, no integer, or out of range.
-    pub fn merged(mut self, document: &Json, defaults: &Self) -> Result<Self> {
+    pub fn merged(&self, document: &Json, defaults: &Self) -> Result<Self> {
         let object: Object = document
             .to_object()
             .ok_or_else(|| Failure::malformed("limits must be an object"))?;
-        let mut defaults = *defaults;
+        let (mut merged, mut defaults) = (self.clone(), defaults.clone());
         for (name, value) in object.iter() {
+            if name == Kinds::NAME {
+                merged.kinds = match value.kind() {
+                    Kind::Null => defaults.kinds.clone(),
+                    _ => Kinds::parse(value)?,
+                };
+                continue;
+            }
             let Some(limit) = NAMESPACE.iter().find(|limit| limit.name == name) else {
                 let all = NAMESPACE.map(|limit| limit.name).join(", ");
                 return Err(Failure::malformed(format!(
-                    "there is no limit '{name}'; there are {all}"
+                    "there is no limit '{name}'; there are {all}, {}",
+                    Kinds::NAME
                 )));
             };
-            *(limit.of)(&mut self) = match value.kind() {
+            *(limit.of)(&mut merged) = match value.kind() {
                 Kind::Null => *(limit.of)(&mut defaults),
                 _ => limit.range.read(value, name)?,
             };
         }
-        Ok(self)
+        Ok(merged)
     }
 
     /// The document.
-    pub fn to_json(mut self) -> Json {
-        let mut members = Members::new();
+    pub fn to_json(&self) -> Json {
+        let (mut members, mut limits) = (Members::new(), self.clone());
         for limit in &NAMESPACE {
-            members.number(limit.name, *(limit.of)(&mut self));
+            members.number(limit.name, *(limit.of)(&mut limits));
         }
+        self.kinds.tell(&mut members);
         members.finish()
     }
 }

@@ -162,14 +162,14 @@ impl Namespaces {
     }
 
     /// What a namespace may do unless something else is said.
-    pub fn defaults(&self) -> NamespaceLimits {
-        self.defaults
+    pub fn defaults(&self) -> &NamespaceLimits {
+        &self.defaults
     }
 
     /// What a namespace may do.
-    pub fn limits(&self, name: &str) -> NamespaceLimits {
+    pub fn limits(&self, name: &str) -> &NamespaceLimits {
         self.get(name)
-            .map_or(self.defaults, |namespace| namespace.limits)
+            .map_or(&self.defaults, |namespace| &namespace.limits)
     }
 
     /// The namespace of that name.
@@ -264,7 +264,7 @@ impl Namespaces {
     /// 400: no key; 404: no such namespace; 409: the key's first part is in use.
     pub fn rotate(&mut self, name: &str, key: Option<&str>) -> Result<String> {
         let old = self.get(name).ok_or_else(Failure::no_entity)?;
-        let (limits, since_ms) = (old.limits, old.since_ms);
+        let (limits, since_ms) = (old.limits.clone(), old.since_ms);
         let key = self.checked_key(name, key)?;
         self.insert(name, &key, limits, since_ms);
         self.changed.push(Arc::from(name));
@@ -391,6 +391,7 @@ fn number(object: &Object, name: &str) -> core::result::Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Kinds;
     use core::sync::atomic::{AtomicU8, Ordering};
 
     fn entropy(bytes: &mut [u8]) {
@@ -412,9 +413,10 @@ mod tests {
         let mut all = namespaces();
         let limits = NamespaceLimits {
             calls_per_minute: 7,
+            kinds: Kinds::parse(&Json::parse("[\"nodejs:20\"]").unwrap()).unwrap(),
             ..NamespaceLimits::default()
         };
-        let key = all.add("ours", None, limits, 5).unwrap();
+        let key = all.add("ours", None, limits.clone(), 5).unwrap();
         assert_eq!(opens(&mut all, &key).as_deref(), Some("ours"));
         let kept = all.get("ours").unwrap().to_kept();
         let secret = key.split_once(':').unwrap().1;
@@ -422,7 +424,7 @@ mod tests {
         let mut again = namespaces();
         again.restore("ours", &kept).unwrap();
         let restored = again.get("ours").unwrap();
-        assert_eq!((restored.limits, restored.since_ms), (limits, 5));
+        assert_eq!((&restored.limits, restored.since_ms), (&limits, 5));
         assert_eq!(restored.to_kept(), kept);
         for _ in 0..2 {
             assert_eq!(opens(&mut again, &key).as_deref(), Some("ours"));
@@ -434,7 +436,9 @@ mod tests {
     #[test]
     fn a_rotated_key_opens_nothing_any_more_nor_does_what_was_lent() {
         let mut all = namespaces();
-        let old = all.add("ours", Some("u:old"), all.defaults(), 0).unwrap();
+        let old = all
+            .add("ours", Some("u:old"), NamespaceLimits::default(), 0)
+            .unwrap();
         let lent = all.get("ours").unwrap().lent().clone();
         assert_eq!(opens(&mut all, &old).as_deref(), Some("ours"));
         assert_eq!(opens(&mut all, &lent).as_deref(), Some("ours"));
@@ -454,9 +458,11 @@ mod tests {
     #[test]
     fn names_and_keys_are_one_namespaces_alone() {
         let mut all = namespaces();
-        all.add("a", Some("u:1"), all.defaults(), 0).unwrap();
+        all.add("a", Some("u:1"), NamespaceLimits::default(), 0)
+            .unwrap();
         let mut status = |name: &str, key: Option<&str>| {
-            all.add(name, key, all.defaults(), 0).map_err(|f| f.status)
+            all.add(name, key, NamespaceLimits::default(), 0)
+                .map_err(|f| f.status)
         };
         assert_eq!(status("a", None), Err(409));
         assert_eq!(status("b", Some("u:2")), Err(409));
@@ -479,7 +485,8 @@ mod tests {
     #[test]
     fn a_damaged_document_is_no_namespace() {
         let mut all = namespaces();
-        all.add("a", Some("u:1"), all.defaults(), 0).unwrap();
+        all.add("a", Some("u:1"), NamespaceLimits::default(), 0)
+            .unwrap();
         let whole = all.get("a").unwrap().to_kept();
         for (from, to) in [
             ("\"form\":1", "\"form\":2"),

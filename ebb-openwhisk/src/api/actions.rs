@@ -136,6 +136,11 @@ impl Controller {
         // A document that is none, or that names what is not its sender's, is told first.
         if put.get("exec").is_some() {
             self.check_reach(own, &action.exec)?;
+            // Source: `create` (`Actions.scala`): of the caller, and of what a document makes an action of.
+            let kind = action.exec.kind();
+            if !self.namespaces.limits(own).kinds.allow(kind) {
+                return Err(Failure::forbidden_kind(kind));
+            }
         }
         if old.is_some() && !overwrite {
             return Err(Failure::exists());

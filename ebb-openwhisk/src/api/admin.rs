@@ -54,8 +54,8 @@ impl Controller {
                 let body = body(request)?;
                 let defaults = self.namespaces.defaults();
                 let limits = match body.get("limits") {
-                    Some(document) => defaults.merged(document, &defaults)?,
-                    None => defaults,
+                    Some(document) => defaults.merged(document, defaults)?,
+                    None => defaults.clone(),
                 };
                 // Its actions would be another's.
                 if self.store.bytes_of(name) > 0 && self.namespaces.get(name).is_none() {
@@ -85,9 +85,10 @@ impl Controller {
                 let document = Json::parse_bytes(request.body).map_err(Failure::malformed)?;
                 let namespace = self.namespaces.get(name).ok_or_else(Failure::no_entity)?;
                 let defaults = self.namespaces.defaults();
-                let limits = namespace.limits.merged(&document, &defaults)?;
+                let limits = namespace.limits.merged(&document, defaults)?;
+                let told = limits.to_json();
                 self.namespaces.set_limits(name, limits)?;
-                Ok(respond(200, &limits.to_json()))
+                Ok(respond(200, &told))
             }
             ([COLLECTION, name, "key"], "POST") => {
                 let key = self

@@ -138,7 +138,7 @@ impl Controller {
         };
         if trigger.rules.values().any(|(_, active)| *active) {
             let limits = self.namespaces.limits(&caller.namespace);
-            self.throttle.check(&caller.namespace, &limits, now_ms)?;
+            self.throttle.check(&caller.namespace, limits, now_ms)?;
         }
         let body = alarm.payload().to_object().unwrap_or_default();
         self.fire_trigger(

@@ -180,7 +180,9 @@ impl Controller {
             return Err(Failure::bad(text));
         }
         let namespace = self.namespaces.limits(&cx.namespace);
-        let json = Members::new()
+        let mut members = Members::new();
+        namespace.kinds.tell(&mut members);
+        let json = members
             .number("invocationsPerMinute", namespace.calls_per_minute)
             .number("concurrentInvocations", namespace.concurrent_calls)
             .number("firesPerMinute", namespace.fires_per_minute)

@@ -194,9 +194,10 @@ impl Controller {
     pub fn new(config: Config) -> Self {
         let mut store = Store::new(config.entity_bytes);
         system::install(&mut store, &config.runtimes);
-        let mut namespaces = Namespaces::new(config.limits, config.entropy);
+        let mut namespaces = Namespaces::new(config.limits.clone(), config.entropy);
         for subject in &config.subjects {
-            namespaces.insert(&subject.namespace, &subject.key, config.limits, 0);
+            let limits = config.limits.clone();
+            namespaces.insert(&subject.namespace, &subject.key, limits, 0);
         }
         let admin = config.admin.as_ref();
         Self {
@@ -238,7 +239,7 @@ impl Controller {
     pub fn set_key(&mut self, namespace: &str, key: &str) {
         let known = self.namespaces.get(namespace);
         let since_ms = known.map_or(0, |known| known.since_ms);
-        let limits = self.namespaces.limits(namespace);
+        let limits = self.namespaces.limits(namespace).clone();
         self.namespaces.insert(namespace, key, limits, since_ms);
     }
 
@@ -552,7 +553,7 @@ impl Controller {
         };
         let limits = self.namespaces.limits(namespace);
         let is_alone = self.namespaces.iter().len() == 1;
-        self.throttle.begin(&admission, &limits, is_alone, now_ms)?;
+        self.throttle.begin(&admission, limits, is_alone, now_ms)?;
         Ok(admission)
     }
 

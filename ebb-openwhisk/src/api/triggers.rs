@@ -108,7 +108,7 @@ impl Controller {
             }
             self.require_nothing_missed()?;
         }
-        self.throttle.fire(&namespace, &limits, now_ms)?;
+        self.throttle.fire(&namespace, limits, now_ms)?;
         if !trigger.rules.values().any(|(_, active)| *active) {
             return Ok(Step::Respond(Response::empty(204)));
         }

@@ -225,6 +225,74 @@ fn each_namespace_has_limits_of_its_own() {
     }
 }
 
+#[test]
+fn a_namespace_makes_actions_of_its_kinds_alone() {
+    let bed = Bed::new();
+    let key = bed.add("some", json!({"allowedKinds": ["nodejs:20", "sequence"]}));
+    let put = |key: &str, exec: Value| {
+        let path = "/_/actions/a?overwrite=true";
+        bed.by(key, "PUT", path, json!({"exec": exec}))
+    };
+    let of = |kind: &str| json!({"kind": kind, "code": "x"});
+    let sequence = json!({"kind": "sequence", "components": ["/_/b"]});
+    for (exec, refused) in [
+        (of("nodejs:20"), None),
+        (of("nodejs:default"), None),
+        (of("nodejs:18"), Some("nodejs:18")),
+        (of("python:3"), Some("python:3.11")),
+        (
+            json!({"kind": "blackbox", "image": "openwhisk/action-nodejs-v20", "code": "x"}),
+            Some("blackbox"),
+        ),
+    ] {
+        let got = put(&key, exec.clone());
+        let Some(kind) = refused else {
+            assert_eq!(got.status, 200, "{exec}: {}", got.text());
+            continue;
+        };
+        let why = format!(
+            "The supplied authentication is not authorized to access actions of kind '{kind}'."
+        );
+        assert_eq!((got.status, got.error()), (403, &*why), "{exec}");
+        assert_eq!(put(OTHER, exec).status, 200, "another's are not those");
+    }
+    bed.by(
+        &key,
+        "PUT",
+        "/_/actions/b",
+        json!({"exec": of("nodejs:20")}),
+    );
+    assert_eq!(put(&key, sequence.clone()).status, 200);
+
+    let told = |got: Got| got.body["allowedKinds"].clone();
+    let limit = |kinds: Value| bed.manage("POST", "/some/limits", json!({"allowedKinds": kinds}));
+    let only = json!(["python:3.11"]);
+    assert_eq!(told(limit(only.clone())), only);
+    assert_eq!(told(bed.by(&key, "GET", "/_/limits", NULL)), only);
+    assert_eq!(put(&key, sequence).status, 403);
+    assert_eq!(put(&key, of("python:3")).status, 200);
+    // What is there runs, and may be changed but for what it is made of. Source: `create` and `activate` (`Actions.scala`).
+    assert_eq!(bed.by(&key, "POST", "/_/actions/b", NULL).status, 202);
+    let update = json!({"annotations": [{"key": "k", "value": 1}]});
+    let got = bed.by(&key, "PUT", "/_/actions/b?overwrite=true", update);
+    assert_eq!(got.status, 200, "{}", got.text());
+    // No list, and an empty one, stand for all.
+    for all in [NULL, json!([])] {
+        limit(only.clone());
+        assert_eq!(told(limit(all)), NULL);
+        assert_eq!(put(&key, of("nodejs:18")).status, 200);
+    }
+    for wrong in [
+        json!("nodejs:20"),
+        json!([1]),
+        json!([""]),
+        json!(["x".repeat(65)]),
+        json!(vec!["x"; 65]),
+    ] {
+        assert_eq!(limit(wrong.clone()).status, 400, "{wrong}");
+    }
+}
+
 /// A web action's caller shows no key, and the platform knows none, but for a hash.
 #[test]
 fn an_action_on_the_web_is_lent_a_key_if_it_asks_for_one() {
