@@ -181,7 +181,11 @@ impl Bed {
     }
 
     pub fn with(limits: NamespaceLimits) -> Self {
-        let mut controller = Controller::new(Self::config(limits));
+        Self::of(Self::config(limits))
+    }
+
+    pub fn of(config: Config) -> Self {
+        let mut controller = Controller::new(config);
         controller.set_api_host(API_HOST.into());
         Self {
             controller: RefCell::new(controller),

@@ -1,6 +1,7 @@
 //! Who may ask, what all answers carry, how many calls are allowed (contract 3.1 to 3.3).
 
 use crate::common::{Bed, GUEST, OTHER, basic, js, refused};
+use ebb_openwhisk::api::Config;
 use ebb_openwhisk::limits::NamespaceLimits;
 use serde_json::{Value, json};
 
@@ -311,8 +312,11 @@ fn that_there_were_too_many_calls_is_told_before_that_there_are() {
 
 #[test]
 fn a_full_store_refuses_and_recovers() {
-    let bed = Bed::new();
-    let code = "x()".repeat(14 << 20);
+    let bed = Bed::of(Config {
+        entity_bytes: 10 << 20,
+        ..Bed::config(NamespaceLimits::default())
+    });
+    let code = "x()".repeat(3 << 19);
     let mut stored = 0;
     let refused = loop {
         let got = bed.ask("PUT", &format!("/_/actions/a{stored}"), js(&code));
