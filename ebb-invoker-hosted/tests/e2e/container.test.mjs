@@ -20,8 +20,12 @@ async function container(use, { options = [], env = {} } = {}) {
   const child = boot(options, env);
   const it = { console: '', ended: once(child, 'exit') };
   let port;
+  let told = '';
   child.stdout.on('data', (text) => { it.console += text; });
-  child.stderr.on('data', (text) => { port ??= /TCP 127\.0\.0\.1:(\d+) is port 8080/.exec(text)?.[1]; });
+  child.stderr.on('data', (text) => {
+    told += text;
+    port ??= /TCP 127\.0\.0\.1:(\d+) is port 8080/.exec(told)?.[1];
+  });
   it.ask = async (method, path, body, type = 'application/json') => {
     const response = await fetch(`http://127.0.0.1:${port}${path}`, {
       method, headers: body === undefined ? {} : { 'content-type': type },
@@ -138,7 +142,8 @@ test('a container that no port of the host leads to says so', async () => {
   let said = '';
   for await (const text of child.stdout) {
     said += text;
-    if (/leads to port 8080/.test(said)) break;
+    // All of the line: it may come in parts.
+    if (/leads to port 8080.*\n/.test(said)) break;
   }
   child.kill();
   await ended;
