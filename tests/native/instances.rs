@@ -281,6 +281,33 @@ fn idle_instances_stay_at_rest() {
     assert!(taken < COUNT * (16 << 10), "{taken} bytes");
 }
 
+/// One that its own timers wake, which rests once more for what it takes meanwhile, goes on with what they have done.
+#[test]
+fn instances_that_timers_wake_rest_again_and_go_on() {
+    needs!("qemu-system-x86_64", "node");
+    let image = Invoker::boot("2G", "");
+    image.deploy(
+        "ticking",
+        "let ticks = 0; const table = Array.from({ length: 20000 }, (_, i) => i * 7); const names = new Map();\n\
+         setInterval(() => { ticks += 1; names.set('n' + ticks, { ticks }); table[ticks] = ticks * 7; }, 700);\n\
+         const main = () => ({ ticks, sum: table.reduce((a, b) => a + b, 0), names: names.size, last: names.get('n' + ticks)?.ticks ?? 0 });",
+    );
+    let call = || {
+        let (status, answer) = image.call("ticking", "{}");
+        assert_eq!(status, 200, "{answer}");
+        let value = |what| member(&answer, what).parse::<u64>().expect("a number");
+        assert_eq!(value("sum"), 7 * 19_999 * 20_000 / 2, "{answer}");
+        let ticks = value("ticks");
+        assert_eq!([value("names"), value("last")], [ticks; 2], "{answer}");
+        ticks
+    };
+    let before = call();
+    // It rests after 0.5, 10 and 30 seconds.
+    thread::sleep(Duration::from_secs(33));
+    let after = call();
+    assert!(after > before + 20, "{before}, {after}");
+}
+
 const GREETING: &str = "const main = ({ name }) => ({ hello: name });";
 
 /// Says what the next call takes after a rest, beside calls in turns without one: medians of some functions.
