@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use ebb::time::Instant;
 use ebb::{EbbRef, spawn, time};
 use ebb_openwhisk::pool::InstanceId;
 
@@ -35,9 +36,9 @@ async fn rest_all() {
         let all_rest = invoker.restless.borrow().values().all(|r| r.rests());
         time::sleep(if all_rest { LATER } else { SOON }).await;
         let due: Vec<_> = {
-            let restless = invoker.restless.borrow();
+            let (restless, now) = (invoker.restless.borrow(), Instant::now());
             let due = restless.iter();
-            due.filter_map(|(id, restless)| Some((*id, restless.overdue()?)))
+            due.filter_map(|(id, restless)| Some((*id, restless.overdue(now)?)))
                 .collect()
         };
         for (id, late) in due {
@@ -65,7 +66,7 @@ fn rest(id: InstanceId) {
     };
     // It may have been called since it was found.
     let found = invoker.restless.borrow().get(&id).copied();
-    let due = found.filter(|restless| restless.overdue().is_some());
+    let due = found.filter(|restless| restless.overdue(Instant::now()).is_some());
     let Some(restless) = due.filter(|_| !is_uncaptured(id)) else {
         return;
     };

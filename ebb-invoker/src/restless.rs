@@ -31,9 +31,9 @@ impl Restless {
         }
     }
 
-    /// How long it has been idle beyond what it has to be until it rests; `None` before that.
-    pub(crate) fn overdue(self) -> Option<Duration> {
-        self.since.elapsed().checked_sub(PATIENCE[self.rests])
+    /// How long it has been idle by then beyond what it has to be until it rests; `None` before that.
+    pub(crate) fn overdue(self, now: Instant) -> Option<Duration> {
+        (now - self.since).checked_sub(PATIENCE[self.rests])
     }
 
     /// Whether it has rested, and what comes is not to come soon.
@@ -70,6 +70,9 @@ mod tests {
             [(false, false), (true, false), (true, true), (true, true)]
         );
         assert!(PATIENCE.is_sorted());
-        assert_eq!(Restless::called().overdue(), None);
+        let restless = Restless::called();
+        let overdue = |idle| restless.overdue(restless.since + idle);
+        assert_eq!(overdue(PATIENCE[0] / 2), None);
+        assert_eq!(overdue(PATIENCE[0] * 3), Some(PATIENCE[0] * 2));
     }
 }
